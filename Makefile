@@ -1,0 +1,43 @@
+# Few verbs; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench dev fuzz tools
+
+GO        ?= go
+FUZZTIME  ?= 20s
+BENCH     ?= .
+PKGS      ?= ./...
+AS_WORKER := $(CURDIR)/scripts/as-worker
+
+# The cache of the tools, as scripts/tools.sh and internal/tooltest know it.
+CACHE := $(shell scripts/tools.sh --cache)
+LINT   = $(CACHE)/$(shell scripts/tools.sh --folder golangci-lint)/bin/golangci-lint
+MINIO  = $(CACHE)/$(shell scripts/tools.sh --folder minio)/bin/minio
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run a real job through a worker of its own, with Go and git alone
+	@$(GO) run ./cmd/aicw demo
+
+test: tools check ## install what is missing, check, and run every test against real parts
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 10m -exec $(AS_WORKER) $(PKGS)
+
+check: lint ## format, go vet and the linters, without the tests
+	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w):"; gofmt -l .; exit 1; }
+	$(GO) vet $(PKGS)
+
+lint: tools ## the linters alone
+	$(LINT) run $(PKGS)
+
+bench: tools ## measure a worker as a whole, and the benchmarks of the packages
+	$(GO) run ./bench -minio $(MINIO)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -exec $(AS_WORKER) $(PKGS)
+
+dev: ## run a worker with .env, and again after each job
+	@scripts/dev
+
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@scripts/fuzz $(FUZZTIME)
+
+tools: ## install the tests' tools, pinned, into a cache outside the tree
+	@scripts/tools.sh

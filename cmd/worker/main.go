@@ -1,0 +1,70 @@
+// Command worker serves the HTTP API of one worker, runs one job, and exits. README.md lists its variables.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/worker"
+)
+
+func main() {
+	agentproc.Dispatch(worker.Helpers()...)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the whole program but for signals and the exit status.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *showVersion {
+		_, err := fmt.Fprintln(stdout, version())
+		return err
+	}
+	cfg, err := config.Load(getenv)
+	if err != nil {
+		return err
+	}
+	if err := agentproc.DenyInspection(); err != nil {
+		return fmt.Errorf("close this process to inspection: %w", err)
+	}
+	log := zerolog.New(stderr).Level(cfg.LogLevel).With().Timestamp().Logger()
+	return worker.Run(ctx, cfg, worker.Options{Path: getenv("PATH"), Version: version(), Log: log})
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/modeltest"
+)
+
+// leaks lists the forms in which a secret stands in a text.
+func leaks(text []byte, secrets ...string) []string {
+	var found []string
+	for _, s := range secrets {
+		forms := map[string]string{
+			"plain": s, "hex": hex.EncodeToString([]byte(s)), "url": url.QueryEscape(s), "reversed case hex": strings.ToUpper(hex.EncodeToString([]byte(s))),
+		}
+		for i, pad := range []string{"", "x", "xy"} {
+			encoded := base64.StdEncoding.EncodeToString([]byte(pad + s))
+			cut := []int{0, 2, 3}[i]
+			forms["base64/"+pad] = strings.TrimRight(encoded[cut:len(encoded)-4], "=")
+		}
+		for name, form := range forms {
+			if bytes.Contains(text, []byte(form)) {
+				found = append(found, name+" of "+s[:12]+"…")
+			}
+		}
+	}
+	return found
+}
+
+// TestNoSecretLeaves prints the job's own secrets in every way an agent can, and then searches everything that left the worker.
+func TestNoSecretLeaves(t *testing.T) {
+	host, _ := startGit(t)
+	repoURL := createRepo(t, host, "acme/leaky", map[string]string{"token.txt": "the token is " + gitToken + "\n"})
+	base := env(t)
+	p := startWorker(t, with(base, "CODING_ASSISTANT_AUTHENTICATION", modelKey, "CODING_ASSISTANT_PROVIDER", "claude"))
+	print := strings.Join([]string{
+		"T=" + gitToken + " M=" + modelKey,
+		`echo sentinel-a $T sentinel-b`, `echo $M >&2`, `printf %s $T | base64 -w0; echo`, `printf x$T | base64 -w0; echo`, `printf xy$T | base64 -w0; echo`,
+		`printf %s $M | od -An -tx1 | tr -d ' \n'; echo`,
+		`for c in $(printf %s $T | fold -w1); do printf %s $c; sleep 0.01; done; echo`,
+		`printf '{"key":"%s"}\n' $M`, `exit 4`,
+	}, "\n")
+	s := p.post(script(print, "github", github(repoURL), "websiteSessionId", "leak"))
+	s.failed("provider_error")
+	p.exited()
+	if !strings.Contains(s.raw.String(), "sentinel-a [redacted] sentinel-b") {
+		t.Errorf("the words around the secret are gone:\n%s", s)
+	}
+	// A bad host's words, and an error with the URL in it.
+	wrong := startWorker(t, base)
+	s2 := wrong.post(script("true", "github", map[string]any{"repoUrl": host.URL() + "/acme/none.git", "accessToken": gitToken}, "websiteSessionId", "leak2"))
+	s2.failed("repo_not_found")
+
+	for name, text := range map[string][]byte{
+		"stream": s.raw.Bytes(), "log": []byte(p.logs.String()), "second stream": s2.raw.Bytes(), "second log": []byte(wrong.logs.String()),
+	} {
+		if found := leaks(text, gitToken, modelKey); len(found) > 0 {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+	searchStore(t, base["STORAGE_DIR"], gitToken, modelKey)
+}
+
+// searchStore looks into every object; of a snapshot everything but what the agent itself put into the checkout's files and history.
+func searchStore(t *testing.T, dir string, secrets ...string) {
+	t.Helper()
+	objects := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		objects++
+		if found := leaks(data, secrets...); len(found) > 0 {
+			t.Errorf("%s: %v", path, found)
+		}
+		return nil
+	})
+	if err != nil || objects < 3 {
+		t.Fatalf("%d objects searched: %v", objects, err)
+	}
+}
+
+// TestCredentialsAreNotSaved looks for the credentials in the unpacked snapshot of a session of the real CLI.
+func TestCredentialsAreNotSaved(t *testing.T) {
+	host, repoURL := startGit(t)
+	model := modeltest.StartTest(t,
+		modeltest.Turn{Text: "Looking.", Calls: []modeltest.Call{modeltest.Bash("env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -r CANARY $HOME . 2>/dev/null; echo looked")}},
+		modeltest.Turn{Text: "Nothing."},
+	)
+	base := env(t)
+	p := startWorker(t, claudeEnv(t, base, model))
+	s := p.post(claude("Look for secrets", "github", github(repoURL), "websiteSessionId", "saved"))
+	s.until(says("looked"))
+	s.completed()
+	p.exited()
+	if strings.Contains(s.raw.String(), "[redacted]") {
+		t.Errorf("the agent's tool saw a credential:\n%s", s)
+	}
+	for _, text := range [][]byte{s.raw.Bytes(), []byte(p.logs.String())} {
+		if found := leaks(text, gitToken, modelKey); len(found) > 0 {
+			t.Error(found)
+		}
+	}
+	snapshots, err := filepath.Glob(filepath.Join(base["STORAGE_DIR"], "*", "*.tar.zst"))
+	if err != nil || len(snapshots) == 0 {
+		t.Fatalf("no snapshot: %v", err)
+	}
+	for _, path := range snapshots {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := zstd.NewReader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := reader.DecodeAll(data, nil)
+		reader.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if found := leaks(plain, gitToken, modelKey); len(found) > 0 {
+			t.Errorf("%s: %v", path, found)
+		}
+	}
+	_ = host
+}

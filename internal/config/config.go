@@ -1,0 +1,218 @@
+// Package config turns environment variables into a checked Config. Its table is the only place that knows their names
+// and defaults.
+package config
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+)
+
+// Config is a worker's configuration, checked. Where a field has a default it is never empty.
+type Config struct {
+	Host string
+	Port int // 0: any free one
+
+	WorkspaceDir string // absolute
+	StateDir     string // absolute; empty: a new temporary directory
+
+	// Exactly one of StorageDir and MinIOEndpoint is set.
+	StorageDir     string // absolute
+	MinIOEndpoint  string // host:port
+	MinIOAccessKey secret.String
+	MinIOSecretKey secret.String
+	MinIOUseSSL    bool
+	MinIOBucket    string
+	MinIORegion    string
+
+	Provider         string        // for requests that name none; as written, not yet looked up
+	Credential       secret.String // for Provider and no other; set only if Provider is
+	GitHubToken      secret.String // for requests without a token of their own
+	AnthropicBaseURL string        // empty: the provider's own
+	ScriptProvider   bool          // the script provider may be used
+
+	MaxBodyBytes   int64
+	AllowAnonymous bool // anybody who reaches Host may spend Credential and GitHubToken
+
+	BranchPrefix    string
+	GitAuthorName   string
+	GitAuthorEmail  string
+	GitAllowHTTP    bool
+	GitAllowedHosts []string // globs over host or host:port; empty: any host with a public address
+
+	AgentUID    int
+	JobTimeout  time.Duration
+	StopGrace   time.Duration
+	LeaseTTL    time.Duration
+	SaveTimeout time.Duration
+	LogLevel    zerolog.Level
+}
+
+// Variable describes one environment variable.
+type Variable struct {
+	Name    string
+	Alias   string // read when Name is not set
+	Default string // as it would be written; empty: none
+	Doc     string
+	Secret  bool // its value is never printed
+}
+
+// Variables returns every variable there is, in the order of the documentation.
+func Variables() []Variable {
+	vars := make([]Variable, 0, len(table))
+	for _, e := range table {
+		vars = append(vars, e.Variable)
+	}
+	return vars
+}
+
+// Error is everything that is wrong with a configuration at once.
+type Error struct{ Problems []error }
+
+// Error lists the problems, each on a line of its own; no secret's value is among them.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("the configuration cannot be used:")
+	for _, p := range e.Problems {
+		b.WriteString("\n  " + p.Error())
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.Is and errors.As the problems.
+func (e *Error) Unwrap() []error { return e.Problems }
+
+// Load reads every variable with getenv, for which an empty value is as good as none. Spaces around a value are dropped.
+// All problems are reported together, as an *Error.
+func Load(getenv func(string) string) (Config, error) {
+	l := loader{getenv: getenv}
+	for _, e := range table {
+		l.read(e)
+	}
+	l.minio()
+	l.storage()
+	l.fallbacks()
+	if len(l.problems) > 0 {
+		return Config{}, &Error{l.problems}
+	}
+	return l.cfg, nil
+}
+
+type loader struct {
+	getenv   func(string) string
+	cfg      Config
+	problems []error
+}
+
+func (l *loader) problem(format string, args ...any) {
+	l.problems = append(l.problems, fmt.Errorf(format, args...))
+}
+
+// lookup returns what the environment says, and under which of the variable's names; no default.
+func (l *loader) lookup(v Variable) (name, value string) {
+	for _, name := range []string{v.Name, v.Alias} {
+		if name == "" {
+			continue
+		}
+		if value := strings.TrimSpace(l.getenv(name)); value != "" {
+			return name, value
+		}
+	}
+	return v.Name, ""
+}
+
+func (l *loader) given(v Variable) string {
+	_, value := l.lookup(v)
+	return value
+}
+
+func (l *loader) read(e entry) {
+	name, value := l.lookup(e.Variable)
+	if value == "" {
+		value = e.Default
+	}
+	if value == "" || e.set == nil {
+		return
+	}
+	if err := e.set(&l.cfg, value); err != nil {
+		if !e.Secret {
+			name = fmt.Sprintf("%s=%q", name, shown(value))
+		}
+		l.problem("%s: %w", name, err)
+	}
+}
+
+// shown is a value without the login that somebody may have put into a URL.
+func shown(value string) string {
+	if i := strings.LastIndex(value, "@"); i >= 0 {
+		return "[redacted]" + value[i:]
+	}
+	return value
+}
+
+// minio puts together what the three variables of MinIO's address say.
+func (l *loader) minio() {
+	raw := l.given(minioEndpoint)
+	if raw == "" {
+		return
+	}
+	endpoint, scheme, err := parseEndpoint(raw, l.given(minioPort))
+	if err != nil {
+		l.problem("%s=%q: %w", minioEndpoint.Name, shown(raw), err)
+		return
+	}
+	l.cfg.MinIOEndpoint = endpoint
+	if scheme == "" {
+		return
+	}
+	tls := scheme == "https"
+	if told := l.given(minioUseSSL); told != "" && tls != l.cfg.MinIOUseSSL {
+		l.problem("%s=%q and %s=%s contradict each other: drop one of them", minioEndpoint.Name, raw, minioUseSSL.Name, told)
+	}
+	l.cfg.MinIOUseSSL = tls
+}
+
+// storage checks that there is exactly one place for the sessions.
+func (l *loader) storage() {
+	endpoint, dir := l.given(minioEndpoint), l.given(storageDir)
+	switch {
+	case endpoint == "" && dir == "":
+		l.problem("no storage: set %s (with %s and %s), or %s to keep the sessions in a directory",
+			minioEndpoint.Name, minioAccessKey.Name, minioSecretKey.Name, storageDir.Name)
+	case endpoint != "" && dir != "":
+		l.problem("%s and %s are both set: sessions are kept in one place, drop one of them", minioEndpoint.Name, storageDir.Name)
+	case endpoint != "":
+		for _, key := range []Variable{minioAccessKey, minioSecretKey} {
+			if l.given(key) == "" {
+				l.problem("%s is needed beside %s (%s is read too); there is no default: a known key is an open door",
+					key.Name, minioEndpoint.Name, key.Alias)
+			}
+		}
+	}
+}
+
+// fallbacks makes sure that the worker's own credentials can be used, and not by strangers.
+func (l *loader) fallbacks() {
+	if !l.cfg.Credential.IsZero() && l.cfg.Provider == "" {
+		l.problem("%s is used only for the provider that %s names: set that too", credential.Name, provider.Name)
+	}
+	if l.cfg.AllowAnonymous || l.cfg.Host == "" || loopback(l.cfg.Host) {
+		return
+	}
+	for _, v := range []Variable{credential, githubToken} {
+		if l.given(v) != "" {
+			l.problem("%s: anybody who reaches %s=%s could spend it: set %s=127.0.0.1, or %s=true if whoever gets there may",
+				v.Name, host.Name, l.cfg.Host, host.Name, allowAnonymous.Name)
+		}
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"math"
+	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+)
+
+// entry is a variable and what it does to a Config; the value is never empty.
+type entry struct {
+	Variable
+	set func(c *Config, value string) error
+}
+
+// The variables that are spoken of beyond their own line of the table.
+var (
+	host           = Variable{Name: "HOST", Default: "0.0.0.0", Doc: "address to listen on"}
+	storageDir     = Variable{Name: "STORAGE_DIR", Doc: "directory to keep the sessions in, instead of MinIO"}
+	minioEndpoint  = Variable{Name: "MINIO_ENDPOINT", Doc: "MinIO's address: host, host:port or URL"}
+	minioPort      = Variable{Name: "MINIO_PORT", Doc: "MinIO's port; wins over that of `MINIO_ENDPOINT` (without either: 9000, for a URL its scheme's)"}
+	minioAccessKey = Variable{Name: "MINIO_ACCESS_KEY", Alias: "MINIO_ROOT_USER", Doc: "MinIO's access key; no default", Secret: true}
+	minioSecretKey = Variable{Name: "MINIO_SECRET_KEY", Alias: "MINIO_ROOT_PASSWORD", Doc: "MinIO's secret key; no default", Secret: true}
+	minioUseSSL    = Variable{Name: "MINIO_USE_SSL", Default: "false", Doc: "talk to MinIO over TLS; an `https` URL says so too"}
+	provider       = Variable{Name: "CODING_ASSISTANT_PROVIDER", Doc: "provider for requests that name none"}
+	credential     = Variable{
+		Name: "CODING_ASSISTANT_AUTHENTICATION", Secret: true,
+		Doc: "credential for requests to `CODING_ASSISTANT_PROVIDER` that bring none",
+	}
+	githubToken    = Variable{Name: "GITHUB_ACCESS_TOKEN", Doc: "token for repositories on github.com in requests that bring none", Secret: true}
+	allowAnonymous = Variable{
+		Name: "ALLOW_ANONYMOUS", Default: "false",
+		Doc: "allow the two fallback credentials above although `HOST` is no loopback address: whoever reaches the port can spend them",
+	}
+)
+
+// table is every variable, in the order of the documentation. Those without a function are read together with others.
+var table = []entry{
+	{host, text(func(c *Config) *string { return &c.Host }, checkHost)},
+	{
+		Variable{Name: "PORT", Default: "5000", Doc: "port to listen on; 0 is any free one"},
+		whole(func(c *Config) *int { return &c.Port }, 0, math.MaxUint16),
+	},
+	{
+		Variable{Name: "WORKSPACE_DIR", Alias: "TMP_DIR", Default: "/workspace", Doc: "where workspaces are made, as the agent"},
+		text(func(c *Config) *string { return &c.WorkspaceDir }, checkAbs),
+	},
+	{
+		Variable{Name: "STATE_DIR", Doc: "the worker's own files, closed to the agent; not set: a new temporary directory"},
+		text(func(c *Config) *string { return &c.StateDir }, checkAbs),
+	},
+	{minioEndpoint, nil},
+	{minioPort, whole(func(*Config) *int { return new(int) }, 1, math.MaxUint16)},
+	{minioAccessKey, hidden(func(c *Config) *secret.String { return &c.MinIOAccessKey })},
+	{minioSecretKey, hidden(func(c *Config) *secret.String { return &c.MinIOSecretKey })},
+	{minioUseSSL, boolean(func(c *Config) *bool { return &c.MinIOUseSSL })},
+	{
+		Variable{Name: "MINIO_BUCKET", Default: "sessions", Doc: "bucket; made if it is missing"},
+		text(func(c *Config) *string { return &c.MinIOBucket }, checkBucket),
+	},
+	{
+		Variable{Name: "MINIO_REGION", Default: "us-east-1", Doc: "region"},
+		text(func(c *Config) *string { return &c.MinIORegion }),
+	},
+	{storageDir, text(func(c *Config) *string { return &c.StorageDir }, checkAbs)},
+	{provider, text(func(c *Config) *string { return &c.Provider })},
+	{credential, hidden(func(c *Config) *secret.String { return &c.Credential })},
+	{githubToken, hidden(func(c *Config) *secret.String { return &c.GitHubToken })},
+	{allowAnonymous, boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
+	{
+		Variable{Name: "ANTHROPIC_BASE_URL", Doc: "the model's API: a company's gateway, or a test's"},
+		text(func(c *Config) *string { return &c.AnthropicBaseURL }, checkURL),
+	},
+	{
+		Variable{Name: "MAX_BODY_BYTES", Default: "33554432", Doc: "largest request body, in bytes"},
+		whole(func(c *Config) *int64 { return &c.MaxBodyBytes }, 1, math.MaxInt64),
+	},
+	{
+		Variable{Name: "BRANCH_PREFIX", Default: "aicw", Doc: "first part of a session's branch"},
+		text(func(c *Config) *string { return &c.BranchPrefix }, checkPrefix),
+	},
+	{
+		Variable{Name: "GIT_AUTHOR_NAME", Default: "AI Coding Worker", Doc: "author and committer of commits"},
+		text(func(c *Config) *string { return &c.GitAuthorName }, checkIdentity),
+	},
+	{
+		Variable{Name: "GIT_AUTHOR_EMAIL", Default: "aicw@localhost", Doc: "their address"},
+		text(func(c *Config) *string { return &c.GitAuthorEmail }, checkIdentity),
+	},
+	{
+		Variable{Name: "GIT_ALLOW_HTTP", Default: "false", Doc: "allow repositories over plain http"},
+		boolean(func(c *Config) *bool { return &c.GitAllowHTTP }),
+	},
+	{
+		Variable{Name: "GIT_ALLOWED_HOSTS", Doc: "hosts of repositories, as globs between commas, each with a port or without; " +
+			"not set: any with a public address (one without must be named here)"},
+		list(func(c *Config) *[]string { return &c.GitAllowedHosts }, checkGlob),
+	},
+	{
+		Variable{Name: "AGENT_UID", Default: "10001", Doc: "user ID of the agent, where the worker is root"},
+		whole(func(c *Config) *int { return &c.AgentUID }, 1, math.MaxInt32),
+	},
+	{
+		Variable{Name: "JOB_TIMEOUT", Default: "30m", Doc: "longest run of the agent; what it did until then is saved"},
+		positive(func(c *Config) *time.Duration { return &c.JobTimeout }),
+	},
+	{
+		Variable{Name: "STOP_GRACE", Default: "30s", Doc: "from SIGTERM to the exit: the time left to stop the agent, save and push"},
+		positive(func(c *Config) *time.Duration { return &c.StopGrace }),
+	},
+	{
+		Variable{Name: "LEASE_TTL", Default: "60s", Doc: "how long a silent worker keeps its session"},
+		positive(func(c *Config) *time.Duration { return &c.LeaseTTL }),
+	},
+	{
+		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long the end of a job tries to reach storage"},
+		positive(func(c *Config) *time.Duration { return &c.SaveTimeout }),
+	},
+	{
+		Variable{Name: "SCRIPT_PROVIDER", Default: "false", Doc: "allow the `script` provider, which runs requests as shell scripts"},
+		boolean(func(c *Config) *bool { return &c.ScriptProvider }),
+	},
+	{Variable{Name: "LOG_LEVEL", Default: "info", Doc: "trace, debug, info, warn, error or disabled"}, logLevel},
+}

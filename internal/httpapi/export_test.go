@@ -1,0 +1,9 @@
+package httpapi
+
+import "github.com/ai-coding-worker/ai-coding-worker/orchestrator"
+
+// Parse is parse, for the fuzzer.
+func Parse(body []byte) (map[string]any, error) { return parse(body) }
+
+// DecodeJob is decodeJob, for the fuzzer and the benchmark.
+func (s *Server) DecodeJob(body []byte) (orchestrator.Job, error) { return s.decodeJob(body) }

@@ -1,0 +1,437 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// provider is a coding assistant that is only asked whether it takes a task.
+type provider struct {
+	info  providers.Info
+	check func(providers.Task) error
+}
+
+func (p provider) Info() providers.Info { return p.info }
+
+func (p provider) Check(t providers.Task) error {
+	if p.check == nil {
+		return nil
+	}
+	return p.check(t)
+}
+
+func (p provider) Run(context.Context, providers.Task, func(providers.Message) error) (providers.Result, error) {
+	return providers.Result{}, errors.New("not run here")
+}
+
+func registry() *providers.Registry {
+	return providers.NewRegistry(
+		provider{info: providers.Info{Name: "script"}},
+		provider{
+			info: providers.Info{Name: "claude-code", Aliases: []string{"ClaudeAgentSDK"}, NeedsCredential: true},
+			check: func(t providers.Task) error {
+				if t.Options.Model == "bad" {
+					return &providers.FieldError{Field: "providerOptions.model", Reason: "no such model"}
+				}
+				return nil
+			},
+		},
+	)
+}
+
+// runner hands each job to the test, which decides what becomes of it.
+type runner struct {
+	t    testing.TB
+	runs chan *run
+}
+
+type run struct {
+	t      testing.TB
+	ctx    context.Context
+	job    orchestrator.Job
+	ready  func(orchestrator.Started)
+	result chan error
+}
+
+func newRunner(t testing.TB) *runner { return &runner{t: t, runs: make(chan *run)} }
+
+func (r *runner) Run(ctx context.Context, job orchestrator.Job, ready func(orchestrator.Started)) error {
+	run := &run{t: r.t, ctx: ctx, job: job, ready: ready, result: make(chan error, 1)}
+	r.runs <- run
+	return <-run.result
+}
+
+// next is the job that was taken.
+func (r *runner) next() *run {
+	r.t.Helper()
+	select {
+	case run := <-r.runs:
+		r.t.Cleanup(func() {
+			select {
+			case run.result <- nil:
+			default:
+			}
+		})
+		return run
+	case <-time.After(patience):
+		r.t.Fatal("no job came")
+		return nil
+	}
+}
+
+// begin opens the job's log and says that it has begun.
+func (r *run) begin(id string, attempt int) *eventlog.Log {
+	r.t.Helper()
+	log, err := eventlog.Create(eventlog.Config{Path: filepath.Join(r.t.TempDir(), "log"), Attempt: attempt, Now: time.Now})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = log.Close() })
+	r.ready(orchestrator.Started{SessionID: id, Attempt: attempt, Log: log})
+	return log
+}
+
+// end tells readers and the worker that the job is over.
+func (r *run) end(log *eventlog.Log, err error) {
+	r.t.Helper()
+	if err := log.Finish(event.Completed{}); err != nil {
+		r.t.Error(err)
+	}
+	log.Reveal()
+	r.result <- err
+}
+
+func say(t testing.TB, log *eventlog.Log, text string) {
+	t.Helper()
+	if _, err := log.Append(event.Notice{Message: text}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sessions is a session store in memory. A nil function is not to be called.
+type sessions struct {
+	mu      sync.Mutex
+	stored  map[string][]string // the lines of each session
+	changed chan struct{}
+	ping    func(context.Context) error
+	abort   func(id string) (bool, error)
+	list    func(cursor string, limit int) ([]storage.Metadata, string, error)
+	err     error // of every reading
+}
+
+func newSessions() *sessions {
+	return &sessions{stored: make(map[string][]string), changed: make(chan struct{})}
+}
+
+// add stores a session's event.
+func (s *sessions) add(id string, e event.Event) {
+	line, err := e.MarshalJSON()
+	if err != nil {
+		panic(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[id] = append(s.stored[id], string(line))
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *sessions) read(id string) (lines []string, changed chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, nil, s.err
+	}
+	lines, ok := s.stored[id]
+	if !ok {
+		return nil, nil, fmt.Errorf("session %s: %w", id, storage.ErrNotFound)
+	}
+	return lines, s.changed, nil
+}
+
+func (s *sessions) Ping(ctx context.Context) error { return s.ping(ctx) }
+
+func (s *sessions) Metadata(_ context.Context, id string) (storage.Metadata, error) {
+	lines, _, err := s.read(id)
+	m := storage.Metadata{SessionID: id}
+	if len(lines) > 0 {
+		m.Attempt = event.IDOf([]byte(lines[len(lines)-1])).Attempt
+	}
+	return m, err
+}
+
+func (s *sessions) List(_ context.Context, cursor string, limit int) ([]storage.Metadata, string, error) {
+	return s.list(cursor, limit)
+}
+
+func (s *sessions) Events(_ context.Context, id string, after event.ID, emit func([]byte) error) error {
+	lines, _, err := s.read(id)
+	for _, line := range lines {
+		if err == nil && after.Before(event.IDOf([]byte(line))) {
+			err = emit([]byte(line))
+		}
+	}
+	return err
+}
+
+func (s *sessions) Follow(ctx context.Context, id string, after event.ID, emit func([]byte) error) error {
+	for {
+		lines, changed, err := s.read(id)
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			if !after.Before(event.IDOf([]byte(line))) {
+				continue
+			}
+			if err := emit([]byte(line)); err != nil {
+				return err
+			}
+			after = event.IDOf([]byte(line))
+		}
+		if n := len(lines); n > 0 && event.Terminal(event.TypeOf([]byte(lines[n-1]))) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *sessions) RequestAbort(_ context.Context, id string) (bool, error) { return s.abort(id) }
+
+// worker is a server on a real socket.
+type worker struct {
+	t      testing.TB
+	url    string
+	addr   string
+	stop   context.CancelFunc
+	served chan error
+	logs   *logBuffer
+	http   *http.Client
+}
+
+// logBuffer is what the server logged.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func config(t testing.TB, r httpapi.Runner, stored *sessions) httpapi.Config {
+	return httpapi.Config{
+		Runner: r, Sessions: stored, Providers: registry(),
+		CheckRepoURL: func(url string) error {
+			if !strings.HasPrefix(url, "https://") {
+				return errors.New("must begin with https://")
+			}
+			return nil
+		},
+		ContainerID: "box", Version: "v1", Now: time.Now, Storage: "memory",
+		DefaultCredential: secret.String{},
+	}
+}
+
+func serve(t testing.TB, cfg httpapi.Config) *worker {
+	t.Helper()
+	w := &worker{t: t, served: make(chan error, 1), logs: new(logBuffer)}
+	cfg.Log = zerolog.New(w.logs)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop, w.addr, w.url = stop, ln.Addr().String(), "http://"+ln.Addr().String()
+	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
+	server := httpapi.New(cfg)
+	go func() { w.served <- server.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		stop()
+		w.http.CloseIdleConnections()
+	})
+	return w
+}
+
+// wait is what Serve returned.
+func (w *worker) wait() error {
+	w.t.Helper()
+	select {
+	case err := <-w.served:
+		return err
+	case <-time.After(patience):
+		w.t.Fatal("Serve did not return")
+		return nil
+	}
+}
+
+// answer is a JSON response.
+type answer struct {
+	status int
+	header http.Header
+	body   map[string]any
+	raw    string
+}
+
+func (w *worker) do(method, path, body string, header ...string) answer {
+	w.t.Helper()
+	resp := w.open(context.Background(), method, path, body, header...)
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Error(err)
+	}
+	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
+	if err := json.Unmarshal(raw, &a.body); err != nil {
+		w.t.Errorf("%s %s: %d: not JSON: %q", method, path, resp.StatusCode, raw)
+	}
+	if got := resp.Header.Get("X-Container-ID"); got != "box" {
+		w.t.Errorf("%s %s: X-Container-ID %q", method, path, got)
+	}
+	return a
+}
+
+func (w *worker) open(ctx context.Context, method, path, body string, header ...string) *http.Response {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := w.http.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resp
+}
+
+// minimal is the smallest good request.
+const minimal = `{"userRequest":"do it","codingAssistantProvider":"script"}`
+
+// stream is an SSE response.
+type stream struct {
+	t      testing.TB
+	resp   *http.Response
+	lines  *bufio.Reader
+	cancel context.CancelFunc
+}
+
+func (w *worker) stream(method, path, body string, header ...string) *stream {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	w.t.Cleanup(cancel)
+	resp := w.open(ctx, method, path, body, append(header, "Accept", "text/event-stream")...)
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		raw, _ := io.ReadAll(resp.Body)
+		w.t.Fatalf("%s %s: %d %s: %s", method, path, resp.StatusCode, resp.Header.Get("Content-Type"), raw)
+	}
+	return &stream{t: w.t, resp: resp, lines: bufio.NewReader(resp.Body), cancel: cancel}
+}
+
+// frame is one frame as it was sent; io.EOF after the last.
+func (s *stream) frame() (string, error) {
+	var frame strings.Builder
+	for {
+		line, err := s.lines.ReadString('\n')
+		if err != nil {
+			if frame.Len()+len(line) > 0 {
+				s.t.Errorf("the stream ends within a frame: %q", frame.String()+line)
+			}
+			return "", err
+		}
+		if line == "\n" {
+			return frame.String(), nil
+		}
+		frame.WriteString(line)
+	}
+}
+
+// event is the next event's ID and JSON; comments are passed over.
+func (s *stream) event() (id, data string, err error) {
+	for {
+		frame, err := s.frame()
+		if err != nil {
+			return "", "", err
+		}
+		if strings.HasPrefix(frame, ":") {
+			continue
+		}
+		head, data, ok := strings.Cut(frame, "\ndata: ")
+		id, isID := strings.CutPrefix(head, "id: ")
+		if !ok || !isID || strings.Count(data, "\n") != 1 {
+			s.t.Fatalf("frame %q is not an id and one line of data", frame)
+		}
+		return id, strings.TrimSuffix(data, "\n"), nil
+	}
+}
+
+// rest is the IDs of all that comes up to a clean end.
+func (s *stream) rest() []string {
+	s.t.Helper()
+	defer s.resp.Body.Close()
+	var ids []string
+	for {
+		id, _, err := s.event()
+		if errors.Is(err, io.EOF) {
+			return ids
+		}
+		if err != nil {
+			s.t.Fatalf("after %v: %v", ids, err)
+		}
+		ids = append(ids, id)
+	}
+}
+
+// eventually waits for what other goroutines bring about.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

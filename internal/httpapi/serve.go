@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
+)
+
+const (
+	maxHeader   = 64 << 10
+	idleTimeout = 60 * time.Second
+	mostForEnd  = 5 * time.Minute
+)
+
+// errGrace is a job that outlived the whole of Config.StopGrace.
+var errGrace = errors.New("the job did not end within the grace")
+
+// Serve answers requests on ln until the worker's one job is over and its readers have taken its last event, or until
+// ctx ends: an idle worker then returns at once. A busy one takes no more jobs and goes on with its own until what is left
+// of StopGrace is only enough to save its work; then the job's context ends with orchestrator.ErrShutdown. The error is
+// the worker's own fault: what Runner.Run returned for a job that had begun, or a listener or a job that failed it.
+// Serve may be called once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	server := s.httpServer()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener{ln}) }()
+
+	var err error
+	select {
+	case <-s.jobOver:
+	case <-ctx.Done():
+	case err = <-served:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopGrace)
+	defer cancel()
+	err = cmp.Or(err, s.drain(grace))
+	s.shutdown(grace, server)
+	return err
+}
+
+// drain takes no more jobs, and waits for the one there is.
+func (s *Server) drain(grace context.Context) error {
+	s.draining.Store(true)
+	j := s.slot.Load()
+	if j == nil {
+		return nil
+	}
+	stop := time.NewTimer(s.cfg.StopGrace - s.endBudget())
+	defer stop.Stop()
+	for {
+		select {
+		case <-j.over:
+			return s.jobError()
+		case <-stop.C:
+			j.cancel(orchestrator.ErrShutdown)
+		case <-grace.Done():
+			return errGrace
+		}
+	}
+}
+
+// endBudget is the part of the grace that a job needs to save its work, push it and say so.
+func (s *Server) endBudget() time.Duration { return min(s.cfg.StopGrace/2, mostForEnd) }
+
+// jobError is what went wrong in a job that was not merely refused; nil while none is over.
+func (s *Server) jobError() error {
+	select {
+	case <-s.jobOver:
+	default:
+		return nil
+	}
+	if err := s.slot.Load().err; err != nil {
+		return fmt.Errorf("run the job: %w", err)
+	}
+	return nil
+}
+
+// shutdown lets the requests that are being answered come to their end, and cuts those that take too long.
+func (s *Server) shutdown(grace context.Context, server *http.Server) {
+	ctx, cancel := context.WithTimeout(grace, s.cfg.Timing.Linger)
+	defer cancel()
+	s.close()
+	if err := server.Shutdown(ctx); err != nil {
+		s.cfg.Log.Info().Err(err).Msg("readers cut")
+		_ = server.Close()
+	}
+}
+
+func (s *Server) httpServer() *http.Server {
+	fresh := freshConns{conns: make(map[net.Conn]struct{})}
+	server := &http.Server{
+		Handler:                      s.handler,
+		ReadHeaderTimeout:            s.cfg.Timing.Header,
+		ReadTimeout:                  s.cfg.Timing.Body, // bodies that no handler reads; readers of streams clear it
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true,
+		ConnContext:                  withConn,
+		ConnState:                    fresh.note,
+		ErrorLog:                     stdlog.New(s.cfg.Log.With().Str("from", "net/http").Logger(), "", 0),
+	}
+	server.RegisterOnShutdown(fresh.close)
+	return server
+}
+
+// freshConns are connections on which nothing was sent yet. Proxies keep some in store, and http.Server.Shutdown would
+// wait five seconds for each.
+type freshConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func (f *freshConns) note(c net.Conn, state http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if state == http.StateNew {
+		f.conns[c] = struct{}{}
+		return
+	}
+	delete(f.conns, c)
+}
+
+func (f *freshConns) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		_ = c.Close()
+	}
+}

@@ -1,0 +1,122 @@
+// Package httpapi is the worker's HTTP surface: it decodes and checks a request, takes the worker's one slot, hands the
+// job to a Runner and streams its event log to any number of readers. Nothing below it knows HTTP.
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// Runner does one whole job. An error before ready was called means that the job did not begin, and the worker is as
+// free as before; one after it is the worker's own fault.
+type Runner interface {
+	Run(ctx context.Context, job orchestrator.Job, ready func(orchestrator.Started)) error
+}
+
+// Sessions is what the endpoints need of the session store; storage.Sessions says what each method promises.
+type Sessions interface {
+	Ping(ctx context.Context) error
+	Metadata(ctx context.Context, id string) (storage.Metadata, error)
+	List(ctx context.Context, cursor string, limit int) (sessions []storage.Metadata, next string, err error)
+	Events(ctx context.Context, id string, after event.ID, emit func(line []byte) error) error
+	Follow(ctx context.Context, id string, after event.ID, emit func(line []byte) error) error
+	RequestAbort(ctx context.Context, id string) (running bool, err error)
+}
+
+// Config is what a Server works with.
+type Config struct {
+	Runner            Runner
+	Sessions          Sessions
+	Providers         *providers.Registry
+	DefaultProvider   string            // for requests that name none; empty: they must
+	DefaultCredential secret.String     // only ever for DefaultProvider
+	BaseURLs          map[string]string // of the models' APIs, by canonical provider name
+	CheckRepoURL      func(string) error
+	MaxBody           int64         // bytes; 0: 32 MiB
+	StopGrace         time.Duration // from the end of Serve's context to its return, at most; 0: 30 s
+	Storage           string        // what the sessions listing calls the store: "minio", "directory"
+	ContainerID       string
+	Version           string
+	Now               func() time.Time
+	Log               zerolog.Logger
+	Timing            Timing
+}
+
+// Timing bounds what clients may take. Its zero value is what a worker uses.
+type Timing struct {
+	Header    time.Duration // to send a request's header; 0: 10 s
+	Body      time.Duration // to send a request; 0: 30 s
+	Write     time.Duration // to take a frame or an answer; 0: 20 s
+	Heartbeat time.Duration // between comments on a stream; 0: 15 s
+	Linger    time.Duration // for readers to take the last events, once the job is over; 0: 5 s
+}
+
+// Server serves one worker. It takes one job in its life; starts that fail do not count.
+type Server struct {
+	cfg      Config
+	handler  http.Handler
+	slot     atomic.Pointer[job]
+	draining atomic.Bool
+	jobOver  chan struct{}   // closed when the job that had begun is over
+	closing  context.Context // ends the streams of other workers' jobs when this worker goes
+	close    context.CancelFunc
+}
+
+// New makes a Server; Serve or an HTTP server of the caller's own drives it.
+func New(cfg Config) *Server {
+	cfg.MaxBody = orDefault(cfg.MaxBody, 32<<20)
+	cfg.StopGrace = orDefault(cfg.StopGrace, 30*time.Second)
+	cfg.Timing.Header = orDefault(cfg.Timing.Header, 10*time.Second)
+	cfg.Timing.Body = orDefault(cfg.Timing.Body, 30*time.Second)
+	cfg.Timing.Write = orDefault(cfg.Timing.Write, 20*time.Second)
+	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
+	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
+	s := &Server{cfg: cfg, jobOver: make(chan struct{})}
+	s.closing, s.close = context.WithCancel(context.Background())
+	s.handler = s.routes()
+	return s
+}
+
+func orDefault[T int64 | time.Duration](v, fallback T) T {
+	if v == 0 {
+		return fallback
+	}
+	return v
+}
+
+// Handler is the whole API.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// routes is every endpoint there is.
+func (s *Server) routes() http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false
+	r.UseRawPath = true // an ID with an escaped slash stays one element, and is refused as an ID
+	_ = r.SetTrustedProxies(nil)
+	r.Use(s.identify, s.logRequests, s.recoverPanics, s.refuseForeignPages)
+	r.NoRoute(func(c *gin.Context) { s.fail(c, notFound(r.Routes())) })
+	r.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })
+
+	r.POST("/execute", s.execute)
+	r.GET("/health", s.health)
+	r.GET("/ready", s.ready)
+	r.GET("/status", s.status)
+	r.GET("/sessions", s.listSessions)
+	r.GET("/sessions/:id", s.showSession)
+	r.GET("/sessions/:id/stream", s.streamSession)
+	r.POST("/abort", s.abort)
+	return r
+}

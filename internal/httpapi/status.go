@@ -1,0 +1,91 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+)
+
+// The states of a worker.
+const (
+	stateIdle     = "idle"
+	stateBusy     = "busy"
+	stateDraining = "draining"
+)
+
+// pingTimeout bounds a question to storage: who asks whether a worker is ready does not wait long.
+const pingTimeout = 2 * time.Second
+
+func (s *Server) state() string {
+	switch {
+	case s.draining.Load():
+		return stateDraining
+	case s.slot.Load() != nil:
+		return stateBusy
+	default:
+		return stateIdle
+	}
+}
+
+// health tells that the process lives, whatever else is away.
+func (s *Server) health(c *gin.Context) {
+	s.answer(c, http.StatusOK, struct {
+		Status       string `json:"status"`
+		WorkerStatus string `json:"workerStatus"`
+		ContainerID  string `json:"containerId"`
+		Version      string `json:"version"`
+		Timestamp    string `json:"timestamp"`
+	}{"ok", s.state(), s.cfg.ContainerID, s.cfg.Version, timestamp(s.cfg.Now())})
+}
+
+// ready tells whether a job could be stored.
+func (s *Server) ready(c *gin.Context) {
+	if s.draining.Load() {
+		s.fail(c, refuse(event.ShuttingDown))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), pingTimeout)
+	defer cancel()
+	if err := s.cfg.Sessions.Ping(ctx); err != nil {
+		r := refuse(event.StorageError)
+		r.Message += ": " + err.Error()
+		s.fail(c, r)
+		return
+	}
+	s.answer(c, http.StatusOK, struct {
+		Status      string `json:"status"`
+		ContainerID string `json:"containerId"`
+	}{"ready", s.cfg.ContainerID})
+}
+
+// status tells by its code whether the worker takes a job: 200, 429 while it has one, 503 when it is going.
+func (s *Server) status(c *gin.Context) {
+	body := struct {
+		Status      string `json:"status"`
+		SessionID   string `json:"sessionId,omitempty"`
+		StartedAt   string `json:"startedAt,omitempty"`
+		ContainerID string `json:"containerId"`
+		RetryAfter  int    `json:"retryAfter,omitempty"`
+	}{Status: s.state(), ContainerID: s.cfg.ContainerID}
+	if j := s.slot.Load(); j != nil {
+		body.SessionID, body.StartedAt = j.session(), timestamp(j.startedAt)
+	}
+	code := http.StatusOK
+	switch body.Status {
+	case stateBusy:
+		code, body.RetryAfter = http.StatusTooManyRequests, retryBusy
+	case stateDraining:
+		code, body.RetryAfter = http.StatusServiceUnavailable, retryShutdown
+	}
+	if body.RetryAfter > 0 {
+		c.Header("Retry-After", strconv.Itoa(body.RetryAfter))
+	}
+	s.answer(c, code, body)
+}
+
+func timestamp(t time.Time) string { return t.UTC().Format(event.TimeFormat) }

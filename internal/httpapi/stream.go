@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/r3labs/sse/v2"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+)
+
+// source gives a stream its events, in order, as they come; it returns when there are no more, or when ctx or emit ends it.
+type source func(ctx context.Context, emit func(line []byte) error) error
+
+// inFlight is how many frames may be on their way between a source and the socket; a reader that does not read costs
+// that much memory and no more.
+const inFlight = 4
+
+// onlyStream is the name of the one stream that each r3labs server here has.
+const onlyStream = "events"
+
+// stream answers with the events of src until it ends, the client goes, or the client is too slow to take a frame in time.
+//
+// The library is used in the one arrangement in which it loses nothing: a server and a stream for each connection, no
+// buffer and no replay of its own, published to only after it has its subscriber, and ended by the context of its
+// handler. A stream that is removed to end it drops what it has (r3labs/sse#192 is of the same family).
+func (s *Server) stream(c *gin.Context, src source) {
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
+	ctx, cancel := context.WithCancelCause(c.Request.Context())
+	defer cancel(nil)
+
+	subscribed := make(chan struct{})
+	server := sse.New()
+	server.AutoReplay, server.BufferSize, server.SplitData = false, 0, true
+	server.Headers["X-Accel-Buffering"] = "no"
+	server.OnSubscribe = func(string, *sse.Subscriber) { close(subscribed) }
+	server.CreateStream(onlyStream)
+	defer server.Close()
+
+	p := &publisher{server: server, room: make(chan struct{}, inFlight)}
+	w := newFrameWriter(c, s.cfg.Timing.Write, p.sent, cancel)
+	request := c.Request.Clone(ctx)
+	request.URL.RawQuery = "stream=" + onlyStream
+	request.Header.Del("Last-Event-ID") // src has seen to it; the library wants a number
+
+	var feeding sync.WaitGroup
+	feeding.Go(func() {
+		defer s.endFeed(c, cancel)
+		select {
+		case <-subscribed:
+			s.feed(ctx, c, src, p)
+		case <-ctx.Done():
+		}
+	})
+	server.ServeHTTP(w, request)
+	cancel(nil)
+	feeding.Wait()
+}
+
+// endFeed ends a stream. A panic in reading storage for one reader must not take the worker's job with it.
+func (s *Server) endFeed(c *gin.Context, cancel context.CancelCauseFunc) {
+	if p := recover(); p != nil {
+		s.logger(c).Error().Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).Msg("stream panicked")
+	}
+	cancel(nil)
+}
+
+// feed publishes src, with comments beside it while it is silent, so that no proxy takes the stream for dead.
+func (s *Server) feed(ctx context.Context, c *gin.Context, src source, p *publisher) {
+	beating, stop := context.WithCancel(ctx)
+	var heart sync.WaitGroup
+	defer heart.Wait()
+	defer stop()
+	heart.Go(func() { p.beat(beating, s.cfg.Timing.Heartbeat) })
+	err := src(ctx, func(line []byte) error { return p.event(ctx, line) })
+	if err != nil && ctx.Err() == nil {
+		s.logger(c).Warn().Err(err).Msg("stream cut")
+	}
+}
+
+// publisher gives a stream its frames, no more than there is room for.
+type publisher struct {
+	server *sse.Server
+	room   chan struct{}
+}
+
+// event publishes one event; an ID that cannot be read is left out.
+func (p *publisher) event(ctx context.Context, line []byte) error {
+	frame := &sse.Event{Data: line}
+	if id := event.IDOf(line); id != (event.ID{}) {
+		frame.ID = []byte(id.String())
+	}
+	return p.publish(ctx, frame)
+}
+
+func (p *publisher) beat(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_ = p.publish(ctx, &sse.Event{Comment: []byte("hb")})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *publisher) publish(ctx context.Context, frame *sse.Event) error {
+	if len(frame.Data)+len(frame.Comment) == 0 {
+		return errors.New("an empty line in the event log")
+	}
+	select {
+	case p.room <- struct{}{}:
+		p.server.Publish(onlyStream, frame)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sent makes room for the next frame.
+func (p *publisher) sent() { <-p.room }

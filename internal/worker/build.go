@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// endTimeout bounds a commit, and then a push, of a run that is over.
+const endTimeout = 2 * time.Minute
+
+// build makes the parts and hands each what it needs. Nothing is asked of storage or of any other host yet, so a worker
+// answers /health whatever is away.
+func build(cfg config.Config, opts Options, state string) (*httpapi.Server, error) {
+	store, err := openStore(cfg)
+	if err != nil {
+		return nil, err
+	}
+	container, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this container: %w", err)
+	}
+	sessions := storage.NewSessions(storage.Config{
+		Store: store, Holder: container + "/" + uuid.NewString(), LeaseTTL: cfg.LeaseTTL, Log: opts.Log,
+	})
+	git := gitops.New(gitops.Config{
+		StateDir: state, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
+		AuthorName: cfg.GitAuthorName, AuthorEmail: cfg.GitAuthorEmail,
+	})
+	registry := all.New(all.Config{Script: cfg.ScriptProvider, ClaudePath: findCommand("claude", opts.Path)})
+	jobs := orchestrator.New(orchestrator.Config{
+		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
+		Workspaces: cfg.WorkspaceDir, StateDir: state,
+		Agent:    agentproc.Config{UID: cfg.AgentUID, Path: opts.Path},
+		Secrets:  []secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken},
+		GitToken: githubOnly(cfg.GitHubToken), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
+		JobTimeout: cfg.JobTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
+		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
+	})
+	return httpapi.New(httpapi.Config{
+		Runner: jobs, Sessions: sessions, Providers: registry,
+		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
+		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL},
+		CheckRepoURL: git.CheckURL, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace,
+		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
+	}), nil
+}
+
+func openStore(cfg config.Config) (storage.Store, error) {
+	if cfg.StorageDir != "" {
+		store, err := storage.NewDir(cfg.StorageDir)
+		if err != nil {
+			return nil, fmt.Errorf("open STORAGE_DIR: %w", err)
+		}
+		return store, nil
+	}
+	store, err := storage.NewMinIO(storage.MinIOConfig{
+		Endpoint: cfg.MinIOEndpoint, AccessKey: cfg.MinIOAccessKey, SecretKey: cfg.MinIOSecretKey,
+		UseSSL: cfg.MinIOUseSSL, Bucket: cfg.MinIOBucket, Region: cfg.MinIORegion,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open MINIO_ENDPOINT: %w", err)
+	}
+	return store, nil
+}
+
+// githubOnly gives the worker's own token for repositories on github.com and for no other host.
+func githubOnly(token secret.String) func(string) secret.String {
+	return func(repoURL string) secret.String {
+		if u, err := url.Parse(repoURL); err == nil && u.Hostname() == "github.com" {
+			return token
+		}
+		return secret.String{}
+	}
+}
+
+// findCommand finds an assistant's program on the agent's PATH; empty where there is none, and the assistant is then not offered.
+func findCommand(name, path string) string {
+	if path == "" {
+		path = agentproc.DefaultPath
+	}
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		if info, err := os.Stat(file); filepath.IsAbs(dir) && err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
+}

@@ -1,0 +1,172 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// end keeps what was done: commit, save, push, record, say. Each step is tried whatever became of the one before,
+// and the first failure is the one that is told. failure is what ended the work, nil if it succeeded.
+func (r *run) end(ctx context.Context, failure error) error {
+	failure = first(failure, r.recorder)
+	failure = r.step(ctx, failure, "commit", func(ctx context.Context) error { return r.commitWork(ctx, failure != nil) })
+	saveErr := r.step(ctx, nil, "save", r.save)
+	failure = first(failure, saveErr)
+	if r.commit.New {
+		push := r.push
+		if errors.Is(saveErr, storage.ErrUnavailable) {
+			push = r.pushUnsaved
+		}
+		failure = r.step(ctx, failure, "push", push)
+	}
+	return r.finish(ctx, failure)
+}
+
+// step runs one part of the end, unless the session belongs to another worker by now.
+func (r *run) step(ctx context.Context, failure error, name string, do func(context.Context) error) error {
+	if ctx.Err() != nil || errors.Is(failure, storage.ErrReplaced) {
+		return first(failure, context.Cause(ctx))
+	}
+	err := r.phase(ctx, name, do)
+	if failure != nil && err != nil {
+		r.logger.Warn().Err(err).Str("phase", name).Msg("the end of a failed job failed too")
+		r.notice(name, "%v", err)
+	}
+	return first(failure, err)
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commits reports whether this job's work goes to a branch.
+func (r *run) commits() bool { return r.repo != nil && r.job.AutoCommit && r.touched }
+
+// commitWork commits what the agent left uncommitted and takes over what it committed itself.
+func (r *run) commitWork(ctx context.Context, unfinished bool) error {
+	if !r.commits() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.EndTimeout)
+	defer cancel()
+	r.say(event.CommitProgress{Stage: event.StageAnalyzing, Message: "Looking at what changed"})
+	message := gitops.CommitMessage(r.scrub.Text(r.job.Prompt.Text()), unfinished)
+	commit, err := r.repo.Commit(ctx, message, func() {
+		r.say(event.CommitProgress{Stage: event.StageGeneratingMessage, Message: "Wrote the commit message", CommitMessage: message})
+		r.say(event.CommitProgress{Stage: event.StageCommitting, Message: "Committing", Branch: r.branch, CommitMessage: message})
+	})
+	if err != nil {
+		return fmt.Errorf("commit the work: %w", err)
+	}
+	r.commit = commit
+	for _, note := range commit.Notes {
+		r.notice("commit", "%s", note)
+	}
+	if !commit.New {
+		r.say(event.CommitProgress{Stage: event.StageSkipped, Message: "Nothing to commit", Branch: r.branch})
+		return nil
+	}
+	r.say(event.CommitProgress{
+		Stage: event.StageCommitted, Message: fmt.Sprintf("Committed %d files", commit.Files), Branch: r.branch, CommitHash: commit.Hash,
+	})
+	return nil
+}
+
+// errSaveTimeout ends the attempts to reach storage.
+var errSaveTimeout = fmt.Errorf("storage did not answer in time: %w", storage.ErrUnavailable)
+
+// save stores the workspace and makes it the session's: from here on a resume finds this job's work.
+func (r *run) save(ctx context.Context) error {
+	if !r.touched {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.SaveTimeout, errSaveTimeout)
+	defer cancel()
+	ref, err := r.saveSnapshot(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSave, err)
+	}
+	err = r.lease.Update(ctx, func(m *storage.Metadata) {
+		m.Snapshot = &ref
+		m.ProviderSessionID = r.result.SessionID
+		if m.GitHub != nil && r.commit.Hash != "" {
+			m.GitHub.Head = r.commit.Hash
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSave, err)
+	}
+	return nil
+}
+
+// saveSnapshot tries until ctx ends while storage is away.
+func (r *run) saveSnapshot(ctx context.Context) (snapshot.Ref, error) {
+	include := []string{"checkout"}
+	for _, state := range r.job.Provider.Info().State {
+		include = append(include, path.Join("home", state))
+	}
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		ref, report, err := r.cfg.Snapshots.Save(ctx, r.agent, r.workspace, include, r.lease.Objects())
+		if err == nil {
+			for _, left := range report.Skipped {
+				r.notice("save", "Not saved with the session: %s", left)
+			}
+			return ref, nil
+		}
+		if !errors.Is(err, storage.ErrUnavailable) {
+			return snapshot.Ref{}, err
+		}
+		r.logger.Warn().Err(err).Msg("storage away, trying again")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return snapshot.Ref{}, context.Cause(ctx)
+		}
+	}
+}
+
+// push brings the session's commits to its branch and sees them there. Where the branch has moved away, they go to the
+// first free suffix, which is the session's branch from then on.
+func (r *run) push(ctx context.Context) error {
+	if err := r.lease.Valid(ctx); err != nil {
+		return fmt.Errorf("hold the lease: %w", err)
+	}
+	return r.pushTo(ctx, r.repo.Push)
+}
+
+// pushUnsaved is the push of a run whose session could not be saved: a plain fast-forward, because nobody could be told of another branch.
+func (r *run) pushUnsaved(ctx context.Context) error { return r.pushTo(ctx, r.repo.PushPlain) }
+
+func (r *run) pushTo(ctx context.Context, push func(ctx context.Context, hash, branch string) (string, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.EndTimeout)
+	defer cancel()
+	r.say(event.CommitProgress{Stage: event.StagePushing, Message: "Pushing to " + r.branch, Branch: r.branch, CommitHash: r.commit.Hash})
+	branch, err := push(ctx, r.commit.Hash, r.branch)
+	if err != nil {
+		r.say(event.CommitProgress{
+			Stage: event.StagePushFailed, Message: "The push failed; the work is saved in the session", Branch: r.branch,
+			CommitHash: r.commit.Hash, Error: err.Error(),
+		})
+		return fmt.Errorf("%w: %w", errPush, err)
+	}
+	if branch != r.branch {
+		r.notice("push", "%s had moved away on the remote: the work is on %s, which is the session's branch from now on", r.branch, branch)
+	}
+	r.branch, r.pushed = branch, r.commit.Hash
+	r.say(event.CommitProgress{Stage: event.StagePushed, Message: "Pushed to " + branch, Branch: branch, CommitHash: r.commit.Hash})
+	r.say(event.CommitProgress{Stage: event.StageCompleted, Message: "Committed and pushed", Branch: branch, CommitHash: r.commit.Hash})
+	return nil
+}

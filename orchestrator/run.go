@@ -1,0 +1,222 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// run is one job in progress. Its fields are written by the phases, which follow one another.
+type run struct {
+	cfg    Config
+	job    Job
+	id     string
+	logger zerolog.Logger
+	begun  time.Time
+
+	scrub *secret.Scrubber
+	agent *agentproc.Agent
+	lease *storage.Lease
+	log   *eventlog.Log
+
+	workspace, home, checkout string // absolute
+	repo                      *gitops.Repo
+
+	touched  bool             // the agent may have changed the workspace, so it must be saved
+	result   providers.Result // of the provider, as far as it came
+	commit   gitops.Commit
+	branch   string // the session's
+	pushed   string // the commit that was seen on the remote
+	recorder error  // the event log could not be written
+}
+
+// start takes everything that a job needs before a word is said: the session's lease, the agent's supervisor, the log.
+func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
+	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now()}
+	if r.id == "" {
+		r.id = o.cfg.NewID()
+	}
+	r.logger = o.cfg.Log.With().Str("session", r.id).Str("provider", job.Provider.Info().Name).Logger()
+	r.scrub = secret.NewScrubber(r.secrets()...)
+	defer func() {
+		if err != nil {
+			r.giveBack(ctx)
+		}
+	}()
+
+	leased := make(chan error, 1)
+	go func() {
+		lease, err := o.cfg.Sessions.Acquire(ctx, r.id, job.MustExist, r.initMetadata)
+		r.lease = lease
+		leased <- err
+	}()
+	agentCfg := o.cfg.Agent
+	agentCfg.Scrubber = r.scrub
+	agent, agentErr := agentproc.Start(ctx, agentCfg)
+	r.agent = agent
+	if err := <-leased; err != nil {
+		return nil, err
+	}
+	if agentErr != nil {
+		return nil, fmt.Errorf("start the agent's supervisor: %w", agentErr)
+	}
+	if err := r.prepareWorkspace(ctx); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("events-%s-%d.jsonl", r.id, r.lease.Attempt())
+	r.log, err = eventlog.Create(eventlog.Config{
+		Path: filepath.Join(o.cfg.StateDir, name), Attempt: r.lease.Attempt(), Now: o.cfg.Now, Scrub: r.scrub.Bytes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create the event log: %w", err)
+	}
+	r.lease.Ship(r.log)
+	return r, nil
+}
+
+// secrets are all that must never leave this worker in anything the job says.
+func (r *run) secrets() []secret.String {
+	all := append(slices.Clone(r.cfg.Secrets), r.job.Credential)
+	if lister, ok := r.job.Provider.(providers.SecretLister); ok {
+		all = append(all, lister.Secrets(r.job.Credential)...)
+	}
+	if r.job.Repo != nil {
+		all = append(all, r.job.Repo.Token)
+	}
+	return all
+}
+
+// initMetadata is called with the session's metadata as it is about to be taken: new and empty, or stored.
+func (r *run) initMetadata(m *storage.Metadata) error {
+	if r.job.Repo != nil {
+		switch {
+		case m.GitHub == nil && m.Attempt > 1:
+			return &RepoMismatchError{Stored: "no repository", Requested: r.job.Repo.URL}
+		case m.GitHub == nil:
+			m.GitHub = &storage.GitHub{
+				RepoURL: r.job.Repo.URL, BaseBranch: r.job.Repo.Branch, ClonedPath: path.Join("checkout", r.directory()),
+			}
+		case !gitops.SameRepo(m.GitHub.RepoURL, r.job.Repo.URL):
+			return &RepoMismatchError{Stored: m.GitHub.RepoURL, Requested: r.job.Repo.URL}
+		}
+	}
+	name := r.job.Provider.Info().Name
+	if m.Provider != name {
+		m.Provider, m.ProviderSessionID = name, ""
+	}
+	return nil
+}
+
+// directory is the name of the checkout's folder, for a new session.
+func (r *run) directory() string {
+	if r.job.Repo.Directory != "" {
+		return r.job.Repo.Directory
+	}
+	_, name := gitops.RepoName(r.job.Repo.URL)
+	return name
+}
+
+// emptyCheckout is the folder of a job without a repository.
+const emptyCheckout = "checkout/work"
+
+func (r *run) prepareWorkspace(ctx context.Context) error {
+	r.workspace = filepath.Join(r.cfg.Workspaces, r.id)
+	r.home = filepath.Join(r.workspace, "home")
+	cloned := emptyCheckout
+	if g := r.lease.Metadata().GitHub; g != nil {
+		cloned = g.ClonedPath
+		r.branch = g.Branch
+	}
+	r.checkout = filepath.Join(r.workspace, filepath.FromSlash(cloned))
+	if err := r.agent.RemoveAll(ctx, r.workspace); err != nil {
+		return fmt.Errorf("clear the workspace: %w", err)
+	}
+	err := r.agent.MkdirAll(ctx, r.home)
+	if err == nil {
+		return nil
+	}
+	if err := agentproc.PrepareDir(ctx, r.agent, r.cfg.Workspaces); err != nil {
+		return fmt.Errorf("prepare WORKSPACE_DIR: %w", err)
+	}
+	if err := r.agent.MkdirAll(ctx, r.home); err != nil {
+		return fmt.Errorf("make the workspace: %w", err)
+	}
+	return nil
+}
+
+// giveBack undoes a start that failed, so that the session is free for the next try.
+func (r *run) giveBack(ctx context.Context) {
+	if r.lease != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.SaveTimeout)
+		defer cancel()
+		if err := r.lease.End(ctx, func(*storage.Metadata) {}); err != nil {
+			r.logger.Warn().Err(err).Msg("lease not given back")
+		}
+	}
+	r.close()
+}
+
+// close leaves nothing behind on this machine: no process, no workspace, no vault, no log.
+func (r *run) close() {
+	ctx := context.Background()
+	if r.lease != nil {
+		r.lease.Close()
+	}
+	if r.log != nil {
+		r.warn(r.log.Close(), "event log not removed")
+	}
+	if r.repo != nil {
+		r.warn(r.repo.Close(), "vault not removed")
+	}
+	if r.agent != nil {
+		r.warn(r.agent.KillAll(ctx), "agent not stopped")
+		if r.workspace != "" {
+			r.warn(r.agent.RemoveAll(ctx, r.workspace), "workspace not removed")
+		}
+		r.warn(r.agent.Close(), "supervisor not stopped")
+	}
+}
+
+func (r *run) warn(err error, msg string) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.logger.Warn().Err(err).Msg(msg)
+	}
+}
+
+// say records an event. The log scrubs it, numbers it and shows it to readers; a log that cannot be written fails the job.
+func (r *run) say(b event.Body) {
+	if _, err := r.log.Append(b); err != nil && r.recorder == nil {
+		r.recorder = fmt.Errorf("write the event log: %w", err)
+		r.logger.Error().Err(err).Msg("event lost")
+	}
+}
+
+// notice says something in words.
+func (r *run) notice(stage, format string, args ...any) {
+	r.say(event.Notice{Message: fmt.Sprintf(format, args...), Stage: stage})
+}
+
+func (r *run) connected() event.Connected {
+	c := event.Connected{
+		SessionID: r.id, Resuming: r.lease.Resumed(), Provider: r.job.ProviderName, ContainerID: r.cfg.ContainerID,
+	}
+	if c.Resuming {
+		c.ResumedFrom = r.id
+	}
+	return c
+}

@@ -1,0 +1,193 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+)
+
+// restore brings a stored workspace back.
+func (r *run) restore(ctx context.Context) error {
+	ref := r.lease.Metadata().Snapshot
+	if ref == nil {
+		return nil
+	}
+	r.notice("restore", "Restoring the session: %d files", ref.Files)
+	return r.cfg.Snapshots.Restore(ctx, r.agent, r.workspace, *ref, r.lease.Objects())
+}
+
+// clone makes the checkout, or meets the remote again with the restored one. A job without a repository gets an empty folder.
+func (r *run) clone(ctx context.Context) error {
+	m := r.lease.Metadata()
+	if m.GitHub == nil {
+		if err := r.agent.MkdirAll(ctx, r.checkout); err != nil {
+			return fmt.Errorf("make the working folder: %w", err)
+		}
+		return r.name(ctx, nil)
+	}
+	reopen := m.Snapshot != nil
+	remote := gitops.Remote{URL: m.GitHub.RepoURL, Token: r.token(m.GitHub.RepoURL)}
+	progress := r.pullProgress()
+	progress(gitops.Progress{Message: "Connecting to " + m.GitHub.RepoURL})
+	var err error
+	if reopen {
+		err = r.reopen(ctx, remote, progress)
+	} else {
+		err = r.cloneAnew(ctx, remote, m.GitHub, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errClone, err)
+	}
+	return nil
+}
+
+// token is the request's, or the worker's own if it may go to that host.
+func (r *run) token(repoURL string) secret.String {
+	if r.job.Repo != nil && !r.job.Repo.Token.IsZero() {
+		return r.job.Repo.Token
+	}
+	return r.cfg.GitToken(repoURL)
+}
+
+// pullProgress says how a clone goes, at most every half second but for changes in words.
+func (r *run) pullProgress() func(gitops.Progress) {
+	var last time.Time
+	var said string
+	return func(p gitops.Progress) {
+		now := r.cfg.Now()
+		if p.Message == said && now.Sub(last) < 500*time.Millisecond {
+			return
+		}
+		last, said = now, p.Message
+		r.say(event.PullProgress{Data: event.PullData{Type: event.PullMessage, Message: p.Message, Percent: &p.Percent}})
+	}
+}
+
+// cloneAnew clones a new session's base, or, for a session whose workspace was never saved, its own branch where the remote has it.
+func (r *run) cloneAnew(ctx context.Context, remote gitops.Remote, g *storage.GitHub, progress func(gitops.Progress)) error {
+	refs, err := r.preflight(ctx, remote, g)
+	if err != nil {
+		return err
+	}
+	r.repo, err = r.cfg.Git.Clone(ctx, r.agent, remote, refs, r.checkout, progress)
+	if err != nil {
+		return err
+	}
+	r.pulled()
+	return r.name(ctx, &refs)
+}
+
+func (r *run) preflight(ctx context.Context, remote gitops.Remote, g *storage.GitHub) (gitops.Refs, error) {
+	if g.Branch != "" {
+		refs, err := r.cfg.Git.Preflight(ctx, remote, g.Branch)
+		if missing := new(gitops.BranchNotFoundError); !errors.As(err, &missing) {
+			return refs, err
+		}
+		r.notice("clone", "The session's branch %s is not on the remote: starting again from its base", g.Branch)
+	}
+	return r.cfg.Git.Preflight(ctx, remote, g.BaseBranch)
+}
+
+func (r *run) pulled() {
+	r.say(event.PullProgress{Data: event.PullData{
+		Type: event.PullCompleted, Message: "The repository is ready", TargetPath: path.Join("checkout", path.Base(r.checkout)),
+	}})
+}
+
+// reopen meets the remote again with a restored checkout, and says what happened to the session's branch meanwhile.
+func (r *run) reopen(ctx context.Context, remote gitops.Remote, progress func(gitops.Progress)) error {
+	repo, moved, err := r.cfg.Git.Reopen(ctx, r.agent, remote, r.checkout, r.branch, progress)
+	if err != nil {
+		return err
+	}
+	r.repo = repo
+	r.pulled()
+	if text := moved.Words(r.branch); text != "" {
+		r.notice("clone", "%s", text)
+	}
+	return nil
+}
+
+// name gives a new session its name and, with a repository, its branch; both are told once and kept.
+func (r *run) name(ctx context.Context, refs *gitops.Refs) error {
+	m := r.lease.Metadata()
+	if m.SessionName != "" && (refs == nil || m.GitHub.Branch == refs.Branch) {
+		return nil
+	}
+	name := m.SessionName
+	if name == "" {
+		name = gitops.SessionName(r.scrub.Text(r.job.Prompt.Text()))
+	}
+	base := ""
+	if refs != nil {
+		base = refs.Branch
+		if r.branch == "" {
+			r.branch = refs.Free(gitops.SessionBranch(r.cfg.BranchPrefix, name, r.id))
+		}
+		if err := r.repo.StartBranch(ctx, r.branch); err != nil {
+			return fmt.Errorf("start branch %s: %w", r.branch, err)
+		}
+	}
+	err := r.lease.Update(ctx, func(m *storage.Metadata) {
+		m.SessionName = name
+		if refs != nil {
+			m.GitHub.BaseBranch, m.GitHub.Branch = base, r.branch
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if m.SessionName == "" {
+		r.say(event.SessionName{SessionName: name, BranchName: r.branch})
+		if refs != nil {
+			r.say(r.branchCreated(base))
+		}
+	}
+	return nil
+}
+
+func (r *run) branchCreated(base string) event.BranchCreated {
+	owner, repo := gitops.RepoName(r.lease.Metadata().GitHub.RepoURL)
+	return event.BranchCreated{
+		BranchName: r.branch, BaseBranch: base, ParentBranch: base,
+		SessionPath: owner + "__" + repo + "__" + strings.ReplaceAll(r.branch, "/", "-"),
+		Message:     fmt.Sprintf("Created branch %s from %s", r.branch, base),
+	}
+}
+
+// assist lets the provider work, and passes on every line of it.
+func (r *run) assist(ctx context.Context) error {
+	r.touched = true
+	r.result.SessionID = r.lease.Metadata().ProviderSessionID
+	r.notice("assist", "Starting %s", r.job.Provider.Info().Name)
+	result, err := r.job.Provider.Run(ctx, providers.Task{
+		Dir: r.checkout, Home: r.home,
+		Prompt: r.job.Prompt, ResumeID: r.result.SessionID, Credential: r.job.Credential,
+		BaseURL: r.job.BaseURL, Options: r.job.Options, Agent: r.agent,
+	}, r.emit)
+	if result.SessionID == "" {
+		result.SessionID = r.result.SessionID
+	}
+	r.result = result
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProvider, err)
+	}
+	return nil
+}
+
+func (r *run) emit(m providers.Message) error {
+	if m.Kind == providers.KindInit && m.SessionID != "" {
+		r.result.SessionID = m.SessionID
+	}
+	r.say(event.AssistantMessage{Data: m.Raw, Model: m.Model})
+	return r.recorder
+}

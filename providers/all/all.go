@@ -1,0 +1,26 @@
+// Package all is the list of the providers that a worker can offer: a new one gets its line here.
+package all
+
+import (
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/claudecode"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/script"
+)
+
+// Config says which of them a worker offers.
+type Config struct {
+	Script     bool   // whether requests may be shell scripts
+	ClaudePath string // of Claude Code's command line interface, absolute; empty where it is not installed
+}
+
+// New makes the registry.
+func New(cfg Config) *providers.Registry {
+	var list []providers.Provider
+	if cfg.ClaudePath != "" {
+		list = append(list, claudecode.New(claudecode.Config{Path: cfg.ClaudePath}))
+	}
+	if cfg.Script {
+		list = append(list, script.New(script.Config{}))
+	}
+	return providers.NewRegistry(list...)
+}

@@ -1,0 +1,158 @@
+package claudecode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
+)
+
+// conversation is one run of the CLI. Its lines are read by the goroutine that called Run; a second one (watch) ends
+// the CLI when it is time, a third one writes to it.
+type conversation struct {
+	cfg   Config
+	task  providers.Task
+	child *agentproc.Process
+	emit  func(providers.Message) error
+	in    *writer
+
+	seen    transcript
+	refusal error // the CLI did not take the initialize request
+
+	ended  chan struct{} // closed at the result line, from which on the run's outcome stands
+	ending sync.Once
+}
+
+func (c *conversation) run(ctx context.Context) (providers.Result, error) {
+	over, cut := make(chan struct{}), make(chan bool, 1)
+	go func() { cut <- c.watch(ctx, over) }()
+	linesErr := c.child.Lines(c.line)
+	if linesErr != nil {
+		c.child.Kill()
+	}
+	waitErr := c.child.Wait()
+	close(over)
+	wasCut := <-cut
+	c.in.close()
+
+	switch report := c.seen.report(); {
+	case linesErr != nil:
+		return report, linesErr
+	case wasCut:
+		return report, context.Cause(ctx)
+	default:
+		return report, c.failure(waitErr)
+	}
+}
+
+// failure is how a run ended that nobody cut short.
+func (c *conversation) failure(waitErr error) error {
+	switch {
+	case c.seen.result != nil:
+		return c.seen.failure(c.task, c.cfg.Now())
+	case c.refusal != nil:
+		return c.refusal
+	case waitErr != nil:
+		return fmt.Errorf("claude ended without a result: %w", waitErr)
+	default:
+		return errors.New("claude ended without a result")
+	}
+}
+
+// watch ends the CLI: gently after its result, or when ctx ends, and for certain after a grace. It reports whether it was
+// ctx that cut the run short. It returns when the CLI is gone.
+func (c *conversation) watch(ctx context.Context, over <-chan struct{}) (cut bool) {
+	select {
+	case <-over:
+		return ctx.Err() != nil && c.seen.result == nil // what ended ctx may have killed the CLI too
+	case <-c.ended:
+		c.in.close()
+		c.killUnless(over, c.cfg.ExitGrace, ctx.Done())
+		return false
+	case <-ctx.Done():
+	}
+	if line, err := encode(interrupt()); err == nil {
+		c.in.send(line)
+	}
+	if within(c.cfg.InterruptGrace, c.ended, over) {
+		c.in.close() // now it exits by itself, and leaves a whole conversation behind
+		c.killUnless(over, c.cfg.InterruptGrace, nil)
+	} else {
+		c.child.Kill()
+	}
+	return true
+}
+
+// killUnless kills the CLI's tree if it is not over within a grace, or as soon as hurry is closed.
+func (c *conversation) killUnless(over <-chan struct{}, grace time.Duration, hurry <-chan struct{}) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-over:
+		return
+	case <-timer.C:
+	case <-hurry:
+	}
+	c.child.Kill()
+}
+
+// within waits for either of two channels and reports whether that was in time.
+func within(grace time.Duration, one, other <-chan struct{}) bool {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-one:
+	case <-other:
+	case <-timer.C:
+		return false
+	}
+	return true
+}
+
+func (c *conversation) line(raw []byte) error {
+	l := parseLine(raw)
+	if l.isControl() {
+		return c.control(l)
+	}
+	c.seen.add(l)
+	m := providers.Message{Raw: agentproc.LineJSON(raw, false), Model: l.model()}
+	switch {
+	case l.isInit():
+		m.Kind, m.SessionID = providers.KindInit, l.SessionID
+	case l.isResult():
+		m.Kind = providers.KindResult
+	}
+	if err := c.emit(m); err != nil {
+		return err
+	}
+	if l.isResult() {
+		c.end()
+	}
+	return nil
+}
+
+// control handles the lines that are between CLI and worker. They are not the assistant's output (one of them tells whose
+// account it is), so nobody else sees them.
+func (c *conversation) control(l line) error {
+	switch l.Type {
+	case "control_request":
+		reply, err := encode(answer(l.RequestID, l.Request.Subtype, permissionMode(c.task.Options), l.Request.Input))
+		if err != nil {
+			return err
+		}
+		c.in.send(reply)
+	case "control_response":
+		if l.Response.RequestID == initializeID && l.Response.Subtype != "success" {
+			c.refusal = fmt.Errorf("claude refused to begin: %s", l.Response.Error)
+			c.end()
+		}
+	}
+	return nil
+}
+
+// end says that nothing more is wanted of the CLI.
+func (c *conversation) end() { c.ending.Do(func() { close(c.ended) }) }

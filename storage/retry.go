@@ -1,0 +1,39 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	minTry   = 500 * time.Millisecond
+	maxTry   = 10 * time.Second
+	minPause = 20 * time.Millisecond
+	maxPause = time.Second
+)
+
+// try bounds one request for a small object, so that a store that hangs leaves time for other tries: a holder that is
+// asleep in a request when the store comes back must still renew before its lease is taken.
+func (s *Sessions) try(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, min(max(s.cfg.LeaseTTL/8, minTry), maxTry), errNoAnswer)
+}
+
+// retry calls do until its error is not ErrUnavailable. When ctx ends first, the error wraps its cause and do's last error.
+func (s *Sessions) retry(ctx context.Context, do func() error) error {
+	longest := min(max(s.cfg.LeaseTTL/16, minPause), maxPause)
+	for pause := minPause; ; pause = min(2*pause, longest) {
+		err := do()
+		if err == nil || !errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
+			return err
+		}
+		if ctx.Err() == nil && sleep(ctx, pause) == nil {
+			continue
+		}
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrReplaced) {
+			return fmt.Errorf("%w: %w", cause, err)
+		}
+		return ErrReplaced
+	}
+}
