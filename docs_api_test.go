@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ const (
 // documented is a worker without a job or a store: it answers as API.md's worker does.
 type documented struct {
 	job      func(ctx context.Context) error // what a job does; it never begins
+	script   bool                            // offers the provider script, too
 	sessions sessions
 	now      string
 }
@@ -47,7 +49,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude"}),
+		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", Script: d.script}),
 		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())
@@ -91,7 +93,7 @@ func (s sessions) RequestAbort(context.Context, string) (bool, error) { return f
 // TestRequestExamplesAreAccepted sends every request of the documents to the real decoder. A job that is taken up to
 // the point where it would start is refused there, as one whose session is busy.
 func TestRequestExamplesAreAccepted(t *testing.T) {
-	server := documented{now: shownTime, job: func(context.Context) error { return storage.ErrBusy }}.server(t)
+	server := documented{now: shownTime, script: true, job: func(context.Context) error { return storage.ErrBusy }}.server(t)
 	found := 0
 	for _, doc := range documents(t) {
 		for _, e := range doc.examples() {
@@ -138,6 +140,27 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 			}
 			sameAnswer(t, doc.sectionExamples(t, tt.section)[tt.example], body)
 		})
+	}
+}
+
+// TestEndpointsOfReadmeAreThoseOfTheWorker reads them from an example that the test before has compared with the worker's answer.
+func TestEndpointsOfReadmeAreThoseOfTheWorker(t *testing.T) {
+	api, readme := readDocument(t, "API.md"), readDocument(t, "README.md")
+	var shown struct{ AvailableEndpoints []string }
+	if err := json.Unmarshal(api.sectionExamples(t, "Transport")[1].raw, &shown); err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, row := range readme.table(t, "Endpoints") {
+		listed = append(listed, words(row[0])...)
+	}
+	if diff := cmp.Diff(sorted(shown.AvailableEndpoints), sorted(listed)); diff != "" {
+		t.Errorf("endpoints (-worker +README.md):\n%s", diff)
+	}
+	for _, endpoint := range shown.AvailableEndpoints {
+		if !slices.Contains(readHeadings(t, "API.md"), endpoint) {
+			t.Errorf("API.md has no heading %q", endpoint)
+		}
 	}
 }
 

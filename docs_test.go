@@ -21,7 +21,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
 
@@ -115,24 +114,6 @@ func TestStagesOfTheTableAreTheStagesOfTheWire(t *testing.T) {
 	}
 }
 
-func TestVariablesOfReadmeAreThoseOfTheWorker(t *testing.T) {
-	doc := readDocument(t, "README.md")
-	var want [][]string
-	for _, v := range config.Variables() {
-		name, value := "`"+v.Name+"`", "–"
-		if v.Alias != "" {
-			name += " (`" + v.Alias + "`)"
-		}
-		if v.Default != "" {
-			value = "`" + v.Default + "`"
-		}
-		want = append(want, []string{name, value, v.Doc})
-	}
-	if diff := cmp.Diff(want, doc.table(t, "Variables")); diff != "" {
-		t.Errorf("variables (-worker +README.md):\n%s", diff)
-	}
-}
-
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 func TestRelativeLinksLeadSomewhere(t *testing.T) {
@@ -195,6 +176,56 @@ func TestMakeTargetsOfTheDocumentsExist(t *testing.T) {
 	}
 	if mentioned == 0 {
 		t.Error("no document names a target of the Makefile")
+	}
+}
+
+var (
+	aicwCall    = regexp.MustCompile("(?m)(?:^|`)aicw ([a-z]+)")
+	aicwCommand = regexp.MustCompile("Use:\\s+[\"`]([a-z]+)")
+)
+
+func TestCommandsOfTheDocumentsExist(t *testing.T) {
+	sources, err := filepath.Glob("cmd/aicw/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for _, path := range sources {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range aicwCommand.FindAllStringSubmatch(string(source), -1) {
+			commands = append(commands, m[1])
+		}
+	}
+	for _, doc := range documents(t) {
+		for _, m := range aicwCall.FindAllStringSubmatch(strings.Join(doc.lines, "\n"), -1) {
+			if !slices.Contains(commands, m[1]) {
+				t.Errorf("%s names `aicw %s`, which is no command", doc.path, m[1])
+			}
+		}
+	}
+	readme := readDocument(t, "README.md")
+	for _, name := range commands {
+		if name != "aicw" && !strings.Contains(strings.Join(readme.lines, "\n"), "`aicw "+name) {
+			t.Errorf("README.md does not name `aicw %s`", name)
+		}
+	}
+}
+
+func TestProjectStructureOfReadmeIsThere(t *testing.T) {
+	doc := readDocument(t, "README.md")
+	first, last := doc.bounds(t, "Project structure")
+	for _, f := range doc.fences {
+		if f.line < first || f.line > last {
+			continue
+		}
+		for line := range strings.Lines(f.text) {
+			if _, err := os.Stat(strings.Fields(line)[0]); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

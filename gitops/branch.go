@@ -13,8 +13,8 @@ const (
 	defaultPrefix = "aicw"
 )
 
-// ValidBranch tells what is wrong with a branch's name, in words for the person who wrote it. What it lets through git's check-ref-format does too,
-// and it is not an option, a ref of another kind or a revision expression.
+// ValidBranch tells what is wrong with a branch's name, in words for the person who wrote it. What it lets through
+// git's check-ref-format does too, and it is not an option, a ref of another kind or a revision expression.
 func ValidBranch(name string) error {
 	switch {
 	case name == "":
@@ -46,8 +46,8 @@ func forbiddenInBranch(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`~^:?*[\`, r)
 }
 
-// SessionBranch is the branch of a session: <prefix>/<slug of the name>-<end of the session's ID>. It is valid whatever it is made of; an unusable prefix
-// becomes "aicw".
+// SessionBranch is the branch of a session: <prefix>/<slug of the name>-<end of the session's ID>. It is valid whatever
+// it is made of; an unusable prefix becomes "aicw".
 func SessionBranch(prefix, sessionName, sessionID string) string {
 	prefix = strings.Trim(prefix, "/")
 	if ValidBranch(prefix+"/x") != nil || len(prefix) > maxBranch/2 {

@@ -11,8 +11,8 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
-// overrides keep the settings that an agent may have made from running anything of theirs or from waiting for somebody. What they leave open, as filters,
-// runs under the agent's uid and without a credential, which gains it nothing.
+// overrides keep the settings that an agent may have made from running anything of theirs or from waiting for somebody.
+// What they leave open, as filters, runs under the agent's uid and without a credential, which gains it nothing.
 var overrides = []string{
 	"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
 	"-c", "commit.gpgSign=false", "-c", "submodule.recurse=false", "-c", "i18n.commitEncoding=UTF-8", "-c", "advice.addEmbeddedRepo=false",

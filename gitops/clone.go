@@ -10,9 +10,10 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
-// Clone fetches the newest commit of refs.Branch and makes a checkout of it at dir, which must not exist and whose parent the agent can write. The checkout
-// stands on its own, knows the clean URL as its origin and is on that branch; an empty repository makes an empty one. Progress (may be nil)
-// is called by one goroutine at a time, at least every second, and not after the return. After an error dir may be half made; it is the caller's to remove, as the agent.
+// Clone fetches the newest commit of refs.Branch and makes a checkout of it at dir, which must not exist and whose
+// parent the agent can write. The checkout stands on its own, knows the clean URL as its origin and is on that branch;
+// an empty repository makes an empty one. Progress (may be nil) is called by one goroutine at a time, at least every
+// second, and not after the return. After an error dir may be half made; it is the caller's to remove, as the agent.
 func (g *Git) Clone(
 	ctx context.Context, agent *agentproc.Agent, r Remote, refs Refs, dir string, progress func(Progress),
 ) (*Repo, error) {

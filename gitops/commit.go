@@ -26,9 +26,10 @@ type Commit struct {
 	Notes   []string // what could not be committed, or not as one might think, and why; for people
 }
 
-// Commit commits everything that git add -A would, on whatever HEAD stands for; with nothing to commit it makes no commit, but still tells of the agent's
-// own. Every process of the agent must be gone: locks that are left are taken for those of the dead. Hooks do not run. The message is what CommitMessage makes.
-// Where there are changes to commit, committing is called before they are; it may be nil.
+// Commit commits everything that git add -A would, on whatever HEAD stands for; with nothing to commit it makes no
+// commit, but still tells of the agent's own. Every process of the agent must be gone: locks that are left are taken
+// for those of the dead. Hooks do not run. The message is what CommitMessage makes. Where there are changes to commit,
+// committing is called before they are; it may be nil.
 func (r *Repo) Commit(ctx context.Context, message string, committing func()) (Commit, error) {
 	notes, err := r.co.addAll(ctx)
 	if err != nil {
@@ -45,7 +46,8 @@ func (r *Repo) Commit(ctx context.Context, message string, committing func()) (C
 	return c, nil
 }
 
-// addAll stages what can be staged and says what cannot: a nested repository without a commit, a file that the agent cannot read.
+// addAll stages what can be staged and says what cannot: a nested repository without a commit, a file that the agent
+// cannot read.
 func (c checkout) addAll(ctx context.Context) (notes []string, err error) {
 	err = c.unlocked(ctx, func() error { return c.run(ctx, "add", "-A", "--ignore-errors") })
 	var exit *agentproc.ExitError
@@ -118,7 +120,8 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 	return c, nil
 }
 
-// summarize counts the files of a raw diff, and finds nested repositories: of those a commit holds only the name of theirs.
+// summarize counts the files of a raw diff, and finds nested repositories: of those a commit holds only the name of
+// theirs.
 func summarize(diff string) (files int, notes []string) {
 	fields := strings.Split(diff, "\x00")
 	for i := 0; i+1 < len(fields); i += 2 {

@@ -20,6 +20,28 @@ func TestNothingToCommit(t *testing.T) {
 	}
 }
 
+func TestCommittingIsToldOnlyWhenItHappens(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	told := 0
+	commit := func() {
+		if _, err := repo.Commit(t.Context(), "x", func() { told++ }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit()
+	b.sh("git commit -q --allow-empty -m own")
+	commit()
+	if told != 0 {
+		t.Error("told without a change")
+	}
+	b.sh("echo 1 > a")
+	commit()
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}
+
 func TestCommitWhatAddAllWould(t *testing.T) {
 	b := newBench(t, map[string]string{"a": "1", "dir/f": "1", "gone": "1", "tool": "1", "kind": "1", ".gitignore": "*.log\n!keep.log\n"})
 	repo := b.clone()
@@ -156,7 +178,7 @@ func TestMessageIsTakenLiterally(t *testing.T) {
 const traps = `
 	cat > "$PWD/../trap" <<'END'
 #!/bin/sh
-{ id -u; env; tr '\0' '\n' < /proc/$PPID/environ; } >> "$(dirname "$0")/seen" 2>/dev/null
+{ echo "ran $(basename "$0") $1"; id -u; env; tr '\0' '\n' < /proc/$PPID/environ; } >> "$(dirname "$0")/seen" 2>/dev/null
 [ "$1" = clean ] && exec cat
 exit 0
 END
@@ -198,6 +220,9 @@ func TestHostileConfiguration(t *testing.T) {
 	for line := range strings.Lines(seen) {
 		if line == "0\n" && b.agent.UID() != 0 {
 			t.Error("something of the repository ran as root")
+		}
+		if strings.HasPrefix(line, "ran ") && line != "ran trap clean\n" {
+			t.Errorf("git %s", line)
 		}
 	}
 	// The filter is the one that cannot be switched off. That it ran shows that the trap works.

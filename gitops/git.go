@@ -1,6 +1,7 @@
-// Package gitops brings a repository to the agent and the agent's work back to its host. It keeps two repositories apart: the vault, which
-// only the worker writes and which alone meets the host with the caller's token, and the checkout, which is the agent's, and in which git runs under
-// the agent's uid, without any credential. Objects go between them as packs over pipes, and are checked on their way into the vault.
+// Package gitops brings a repository to the agent and the agent's work back to its host. It keeps two repositories
+// apart: the vault, which only the worker writes and which alone meets the host with the caller's token, and the
+// checkout, which is the agent's, and in which git runs under the agent's uid, without any credential. Objects go
+// between them as packs over pipes, and are checked on their way into the vault.
 package gitops
 
 import (
@@ -16,8 +17,8 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
-// What can go wrong; errors.Is finds these in every error of this package, and beside them only the causes of contexts, *BranchNotFoundError and faults of
-// the worker's own disk. None of their texts holds a credential.
+// What can go wrong; errors.Is finds these in every error of this package, and beside them only the causes of contexts,
+// *BranchNotFoundError and faults of the worker's own disk. None of their texts holds a credential.
 var (
 	ErrAuth           = remote.ErrAuth         // 401: no token, or one that is not accepted
 	ErrForbidden      = remote.ErrForbidden    // 403: the token may not do this
@@ -68,15 +69,17 @@ func New(cfg Config) *Git {
 	return &Git{cfg: cfg, policy: policy, client: remote.NewClient(policy, cfg.Stall)}
 }
 
-// Remote is a repository on a host: the URL as CheckURL accepts it, and the caller's token, which may be empty. The token is sent as the password of basic
-// authentication, to that URL's scheme, host and port only, and is written nowhere.
+// Remote is a repository on a host: the URL as CheckURL accepts it, and the caller's token, which may be empty. The
+// token is sent as the password of basic authentication, to that URL's scheme, host and port only, and is written
+// nowhere.
 type Remote = remote.Repo
 
-// CheckURL tells what is wrong with a request's repository URL, in words for its sender that hold nothing of a user part. It looks no name up.
+// CheckURL tells what is wrong with a request's repository URL, in words for its sender that hold nothing of a user
+// part. It looks no name up.
 func (g *Git) CheckURL(raw string) error { return g.policy.CheckURL(raw) }
 
-// SameRepo reports whether two URLs name one repository: scheme, host and path are compared without regard to case, a default port, a slash at the end
-// and ".git".
+// SameRepo reports whether two URLs name one repository: scheme, host and path are compared without regard to case, a
+// default port, a slash at the end and ".git".
 func SameRepo(a, b string) bool {
 	ca, errA := canonical(a)
 	cb, errB := canonical(b)
@@ -98,7 +101,8 @@ func canonical(raw string) (string, error) {
 	return strings.ToLower(u.Scheme) + "://" + host + path, nil
 }
 
-// RepoName takes a repository's owner and name from its URL, each fit to be the name of a folder. Where the path has one element only, the owner is the host.
+// RepoName takes a repository's owner and name from its URL, each fit to be the name of a folder. Where the path has
+// one element only, the owner is the host.
 func RepoName(raw string) (owner, name string) {
 	u, err := url.Parse(raw)
 	if err != nil {

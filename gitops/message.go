@@ -15,7 +15,8 @@ const (
 	defaultName = "New session"
 )
 
-// SessionName is what a session is called: the first thing that its first request says, on one line of at most 60 characters.
+// SessionName is what a session is called: the first thing that its first request says, on one line of at most 60
+// characters.
 func SessionName(prompt string) string {
 	name := upperFirst(cutWords(gist(prompt), maxName))
 	if name == "" {
@@ -24,8 +25,9 @@ func SessionName(prompt string) string {
 	return name
 }
 
-// CommitMessage makes a conventional commit's message from the request's own words: a type that its first verb suggests (wip marks unfinished work), a
-// subject of at most 72 characters, and the request below it unless the subject says all of it. It ends with a line end.
+// CommitMessage makes a conventional commit's message from the request's own words: a type that its first verb suggests
+// (wip marks unfinished work), a subject of at most 72 characters, and the request below it unless the subject says all
+// of it. It ends with a line end.
 func CommitMessage(prompt string, wip bool) string {
 	what := gist(prompt)
 	kind := kindOf(what)
@@ -72,8 +74,8 @@ func sentence(line string) string {
 }
 
 var politeness = []string{
-	"please", "hi", "hello", "hey", "ok", "okay", "can you", "could you", "would you", "will you", "you should", "i want you to", "i need you to",
-	"i would like you to", "i'd like you to", "we need to", "we should", "let's", "lets", "kindly",
+	"please", "kindly", "hi", "hello", "hey", "ok", "okay", "let's", "lets", "we need to", "we should", "you should",
+	"can you", "could you", "would you", "will you", "i want you to", "i need you to", "i would like you to", "i'd like you to",
 }
 
 // impolite takes the words off that say nothing about the work.
@@ -92,24 +94,35 @@ func impolite(line string) string {
 }
 
 // kinds are the types of conventional commits, with the words that stand for them.
-var kinds = map[string]string{
-	"fix": "fix", "fixes": "fix", "repair": "fix", "resolve": "fix", "correct": "fix", "debug": "fix", "patch": "fix", "bug": "fix", "handle": "fix", "prevent": "fix",
-	"add": "feat", "create": "feat", "implement": "feat", "build": "feat", "introduce": "feat", "support": "feat", "make": "feat", "write": "feat",
-	"enable": "feat", "allow": "feat", "extend": "feat", "generate": "feat", "develop": "feat",
-	"refactor": "refactor", "rename": "refactor", "restructure": "refactor", "simplify": "refactor", "extract": "refactor", "move": "refactor",
-	"clean": "refactor", "split": "refactor", "reorganize": "refactor", "replace": "refactor", "rewrite": "refactor", "deduplicate": "refactor",
-	"document": "docs", "explain": "docs", "describe": "docs", "comment": "docs",
-	"test": "test", "cover": "test",
-	"optimize": "perf", "optimise": "perf", "speed": "perf", "cache": "perf",
-	"format": "style", "lint": "style", "reformat": "style",
-	"upgrade": "build", "bump": "build", "pin": "build", "dockerize": "build",
-	"revert": "revert", "undo": "revert",
-}
+var kinds = typed(map[string]string{
+	"fix":      "fix fixes repair resolve correct debug patch bug handle prevent",
+	"feat":     "add create implement build introduce support make write enable allow extend generate develop",
+	"refactor": "refactor rename restructure simplify extract move clean split reorganize replace rewrite deduplicate",
+	"docs":     "document explain describe comment",
+	"test":     "test cover",
+	"perf":     "optimize optimise speed cache",
+	"style":    "format lint style reformat",
+	"build":    "upgrade bump pin dockerize",
+	"revert":   "revert undo",
+})
 
 // nouns turn a verb that says little, as "add" or "update", into the type of what it is done to.
-var nouns = map[string]string{
-	"test": "test", "tests": "test", "readme": "docs", "readme.md": "docs", "docs": "docs", "documentation": "docs", "changelog": "docs", "comments": "docs",
-	"dependency": "build", "dependencies": "build", "dockerfile": "build", "workflow": "ci", "pipeline": "ci", "ci": "ci",
+var nouns = typed(map[string]string{
+	"test":  "test tests",
+	"docs":  "readme readme.md docs documentation changelog comments",
+	"build": "dependency dependencies dockerfile",
+	"ci":    "workflow pipeline ci",
+})
+
+// typed turns lists of words by type into types by word.
+func typed(lists map[string]string) map[string]string {
+	types := map[string]string{}
+	for kind, list := range lists {
+		for _, word := range strings.Fields(list) {
+			types[word] = kind
+		}
+	}
+	return types
 }
 
 // kindOf looks at the first verb that it knows among the first words, and then at what the verb is about.

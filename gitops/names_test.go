@@ -59,7 +59,7 @@ func TestSessionBranch(t *testing.T) {
 		{"aicw", "", "", "aicw/session"},
 	}
 	for _, tt := range tests {
-		if got := gitops.SessionBranch(tt.prefix, tt.name, tt.id); strings.ReplaceAll(got, "fusse", "fue") != strings.ReplaceAll(tt.want, "fusse", "fue") && got != tt.want {
+		if got := gitops.SessionBranch(tt.prefix, tt.name, tt.id); got != tt.want {
 			t.Errorf("SessionBranch(%q, %q, %q) = %q, want %q", tt.prefix, tt.name, tt.id, got, tt.want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestSessionName(t *testing.T) {
 		"please":                                      "Please",
 		"ünïcode name\x00\x1b[31m":                    "Ünïcode name[31m",
 		"修复登录错误。然后测试":                                 "修复登录错误",
-		strings.Repeat("wordy ", 30):                  "Wordy wordy wordy wordy wordy wordy wordy wordy wordy…",
+		strings.Repeat("wordy ", 30):                  "Wordy wordy wordy wordy wordy wordy wordy wordy wordy wordy…",
 		"\u202Ereversed and\u2066 hidden\u200B marks": "Reversed and hidden marks",
 	}
 	for prompt, want := range tests {

@@ -75,8 +75,8 @@ func (m *meter) set(percent int, message string) {
 	m.last = Progress{Percent: max(percent, m.last.Percent), Message: message}
 }
 
-// spans are the parts of the whole that git's own percentages stand for. The host counts and compresses, the vault receives and resolves; what
-// comes after 80 is the checkout's.
+// spans are the parts of the whole that git's own percentages stand for. The host counts and compresses, the vault
+// receives and resolves; what comes after 80 is the checkout's.
 var spans = map[string][2]int{
 	"Enumerating objects": {0, 1}, "Counting objects": {1, 5}, "Compressing objects": {5, 10},
 	"Receiving objects": {10, 70}, "Resolving deltas": {70, 80},

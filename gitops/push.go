@@ -18,9 +18,10 @@ const (
 
 var errRaced = errors.New("the branch was moved meanwhile")
 
-// Push brings a commit of the checkout to a branch of the host, as a fast-forward or as a new branch, never by force, and returns only when the host shows
-// it there. A branch that has other commits stays as it is: the commit goes to the first of <branch>-2, <branch>-3, … that does not exist, and that
-// name is returned. What the host turns down by a rule of its own is ErrPushRejected with its words. Outages are waited out for some seconds.
+// Push brings a commit of the checkout to a branch of the host, as a fast-forward or as a new branch, never by force,
+// and returns only when the host shows it there. A branch that has other commits stays as it is: the commit goes to the
+// first of <branch>-2, <branch>-3, … that does not exist, and that name is returned. What the host turns down by a rule
+// of its own is ErrPushRejected with its words. Outages are waited out for some seconds.
 func (r *Repo) Push(ctx context.Context, hash, branch string) (pushed string, err error) {
 	return r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch})
 }

@@ -61,8 +61,8 @@ func taken(branches map[string]string, name string) bool {
 	return false
 }
 
-// Preflight asks the host, with the token, for the branch to start from (empty: the host's default) before anything is spent. A branch that
-// is missing is a *BranchNotFoundError; an empty repository has any branch.
+// Preflight asks the host, with the token, for the branch to start from (empty: the host's default) before anything is
+// spent. A branch that is missing is a *BranchNotFoundError; an empty repository has any branch.
 func (g *Git) Preflight(ctx context.Context, r Remote, branch string) (Refs, error) {
 	if branch != "" {
 		if err := ValidBranch(branch); err != nil {
@@ -92,8 +92,8 @@ func (g *Git) Preflight(ctx context.Context, r Remote, branch string) (Refs, err
 	return refs, nil
 }
 
-// CheckPush asks the host whether the token may push at all; nothing is changed. That a push is accepted later it does not promise: hooks and
-// protected branches speak only then.
+// CheckPush asks the host whether the token may push at all; nothing is changed. That a push is accepted later it does
+// not promise: hooks and protected branches speak only then.
 func (g *Git) CheckPush(ctx context.Context, r Remote) error {
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -116,7 +116,8 @@ func timely(ctx context.Context, err error) error {
 	return err
 }
 
-// near returns the branches that somebody may have meant: those that contain the name or are contained in it, and those a few letters away.
+// near returns the branches that somebody may have meant: those that contain the name or are contained in it, and those
+// a few letters away.
 func near(name string, branches map[string]string) []string {
 	type candidate struct {
 		name     string

@@ -24,6 +24,7 @@ const (
 // Words says it to people; empty for MovedNot.
 func (m Moved) Words(branch string) string {
 	switch m {
+	case MovedNot:
 	case MovedForward:
 		return fmt.Sprintf("%s had moved on: the checkout was fast-forwarded to it", branch)
 	case MovedAhead:
@@ -36,9 +37,10 @@ func (m Moved) Words(branch string) string {
 	return ""
 }
 
-// Reopen takes up a checkout that was restored to dir: it builds a vault from the checkout's own objects, looks what the host has of the session's branch,
-// fetches what is new there and fast-forwards the checkout where that takes nothing away. Without a repository in dir it is ErrNoCheckout, and the caller
-// can clone again; a damaged one is ErrBadCheckout or ErrBadObjects. Progress is as in Clone.
+// Reopen takes up a checkout that was restored to dir: it builds a vault from the checkout's own objects, looks what
+// the host has of the session's branch, fetches what is new there and fast-forwards the checkout where that takes
+// nothing away. Without a repository in dir it is ErrNoCheckout, and the caller can clone again; a damaged one is
+// ErrBadCheckout or ErrBadObjects. Progress is as in Clone.
 func (g *Git) Reopen(
 	ctx context.Context, agent *agentproc.Agent, r Remote, dir, branch string, progress func(Progress),
 ) (*Repo, Moved, error) {
@@ -99,7 +101,8 @@ func (r *Repo) rebuild(ctx context.Context, head string, m *meter) (shallows []s
 	return r.vault.Commits(ctx, shallows)
 }
 
-// learn finds out which of the vault's commits the host has: those that it shows, and those at which its history was cut when it was cloned.
+// learn finds out which of the vault's commits the host has: those that it shows, and those at which its history was
+// cut when it was cloned.
 func (r *Repo) learn(ctx context.Context, listing remote.Listing, shallows []string) error {
 	shown, err := r.vault.Commits(ctx, listing.Tips)
 	if err != nil {

@@ -25,8 +25,8 @@ type handOver struct {
 	progress io.Writer // may be nil
 }
 
-// toVault brings what a commit of the checkout reaches, and the vault lacks, into the vault. git writes the pack as the agent, and the vault's git
-// believes nothing in it: what is broken, forbidden or incomplete is ErrBadObjects.
+// toVault brings what a commit of the checkout reaches, and the vault lacks, into the vault. git writes the pack as the
+// agent, and the vault's git believes nothing in it: what is broken, forbidden or incomplete is ErrBadObjects.
 func (r *Repo) toVault(ctx context.Context, h handOver) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -11,10 +11,17 @@ import (
 func isLower(r rune) bool { return r >= 'a' && r <= 'z' }
 func isDigit(r rune) bool { return r >= '0' && r <= '9' }
 
-// slugOf keeps a text's ASCII letters and digits, accents taken off, with single dashes between the words; it is cut between words where it can be.
+// spelledOut are letters that are no base letter with an accent.
+var spelledOut = strings.NewReplacer(
+	"ß", "ss", "ẞ", "ss", "æ", "ae", "Æ", "ae", "œ", "oe", "Œ", "oe", "ø", "o", "Ø", "o", "ł", "l", "Ł", "l",
+)
+
+// slugOf keeps a text's ASCII letters and digits, accents taken off, with single dashes between the words; it is cut
+// between words where it can be.
 func slugOf(text string, limit int) string {
+	text = cutBytes(text, 8*limit)
 	var b strings.Builder
-	for _, r := range norm.NFKD.String(text) {
+	for _, r := range norm.NFKD.String(spelledOut.Replace(text)) {
 		r = unicode.ToLower(r)
 		switch {
 		case isLower(r) || isDigit(r):
@@ -22,9 +29,6 @@ func slugOf(text string, limit int) string {
 		case unicode.Is(unicode.Mn, r) || r == '\'' || r == '’':
 		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
 			b.WriteByte('-')
-		}
-		if b.Len() > 4*limit {
-			break
 		}
 	}
 	slug := strings.Trim(b.String(), "-")
@@ -37,7 +41,8 @@ func slugOf(text string, limit int) string {
 	return strings.Trim(slug[:limit], "-")
 }
 
-// clean makes a text safe to print: valid UTF-8, with no control or invisible formatting characters but line ends and tabs.
+// clean makes a text safe to print: valid UTF-8, with no control or invisible formatting characters but line ends and
+// tabs.
 func clean(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\r\n", "\n")
 	return strings.Map(func(r rune) rune {

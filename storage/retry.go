@@ -31,9 +31,13 @@ func (s *Sessions) retry(ctx context.Context, do func() error) error {
 		if ctx.Err() == nil && sleep(ctx, pause) == nil {
 			continue
 		}
-		if cause := context.Cause(ctx); !errors.Is(cause, ErrReplaced) {
-			return fmt.Errorf("%w: %w", cause, err)
+		cause := context.Cause(ctx)
+		switch {
+		case errors.Is(cause, ErrReplaced):
+			return ErrReplaced
+		case errors.Is(err, cause):
+			return err
 		}
-		return ErrReplaced
+		return fmt.Errorf("%w: %w", cause, err)
 	}
 }

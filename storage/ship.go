@@ -92,7 +92,7 @@ func (sh *shipper) ship(ctx context.Context) error {
 	case sh.turn <- struct{}{}:
 		defer func() { <-sh.turn }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("%w: an earlier put still waits: %w", context.Cause(ctx), ErrUnavailable)
 	}
 	_, end := sh.log.Written()
 	for sh.segment.start < end && sh.segment.start+sh.segment.size != end {

@@ -73,7 +73,7 @@ func (a *app) command() *cobra.Command {
 	flags.StringVar(&a.server, "server", "", "the worker's address (AICW_SERVER, default "+defaultServer+")")
 	flags.StringVar(&a.apiKeyFile, "api-key-file", "", "file with the workers' API key (AICW_API_KEY)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object on each line, as the worker sent it")
-	root.AddCommand(a.runCommand(), a.attachCommand(), a.sessionsCommand(), a.showCommand(), a.abortCommand())
+	root.AddCommand(a.runCommand(), a.attachCommand(), a.sessionsCommand(), a.showCommand(), a.abortCommand(), a.demoCommand())
 	return root
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +24,8 @@ type screen struct {
 	session string
 }
 
-func (a *app) newScreen() *screen {
+// newScreen makes the screen of one job; resume is the command that goes on with its session, if that can be told.
+func (a *app) newScreen(resume string) *screen {
 	s := &screen{out: a.stdout, notes: a.stderr}
 	width := 0
 	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -35,7 +35,7 @@ func (a *app) newScreen() *screen {
 	if !a.json {
 		s.view = view.New(a.stdout, view.Options{
 			Terminal: s.escape, Width: width, Color: s.escape && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb",
-			Resume: a.hint("run --session"),
+			Resume: resume,
 		})
 	}
 	return s
@@ -105,33 +105,4 @@ func escapeControls(line string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
-}
-
-// watch runs follow, shows what it tells, and returns how the job ended. onInterrupt is called at each interruption, with their number
-// from 1, and says whether to go on watching.
-func (a *app) watch(ctx context.Context, s *screen, follow func(context.Context) (client.Event, error), onInterrupt func(context.Context, int) bool) error {
-	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
-	sent, stop := a.signals()
-	defer stop()
-	var listening sync.WaitGroup
-	defer listening.Wait()
-	done := make(chan struct{})
-	defer close(done)
-	interrupted := false
-	listening.Go(func() {
-		for n := 1; ; n++ {
-			select {
-			case <-done:
-				return
-			case sig := <-sent:
-				if sig != os.Interrupt || !onInterrupt(ctx, n) {
-					leave(errInterrupted)
-					return
-				}
-			}
-		}
-	})
-	end, err := follow(ctx)
-	return a.outcome(s, end, err, interrupted)
 }

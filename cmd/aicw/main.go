@@ -9,10 +9,11 @@ import (
 	"syscall"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/worker"
 )
 
 func main() {
-	agentproc.Dispatch()
+	agentproc.Dispatch(worker.Helpers()...)
 	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 

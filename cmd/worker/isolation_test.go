@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc/agenttest"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc/fsuid"
 )
 
 // requireTwoUIDs makes sure that the test proves something: the worker is root, but without the capabilities that let
@@ -91,11 +95,17 @@ func TestNothingOfTheJobIsLeft(t *testing.T) {
 	p := startWorker(t, base)
 	p.post(script("echo x > x; (setsid sleep 4444.17 &)", "github", github(repoURL))).completed()
 	p.exited()
-	for _, dir := range []string{base["STATE_DIR"], base["WORKSPACE_DIR"]} {
-		left, err := os.ReadDir(dir)
-		if err != nil || len(left) > 0 {
-			t.Errorf("left in %s: %v %v", dir, left, err)
-		}
+	var left []os.DirEntry
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = agenttest.UID
+	}
+	errs := []error{
+		fsuid.Do(owner, func() (err error) { left, err = os.ReadDir(base["WORKSPACE_DIR"]); return err }),
+	}
+	state, err := os.ReadDir(base["STATE_DIR"])
+	if err := errors.Join(append(errs, err)...); err != nil || len(left)+len(state) > 0 {
+		t.Errorf("left: %v %v %v", left, state, err)
 	}
 	if n := countProcesses(t, "4444.17"); n != 0 {
 		t.Errorf("%d processes are left", n)

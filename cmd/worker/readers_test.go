@@ -22,7 +22,9 @@ var printLines = script(fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); ec
 	"websiteSessionId", "readers")
 
 func TestReadersOfEveryKind(t *testing.T) {
-	p := startWorker(t, env(t))
+	base := env(t)
+	p := startWorker(t, base)
+	other := startWorker(t, with(base, "WORKSPACE_DIR", env(t)["WORKSPACE_DIR"]))
 	posted := p.post(printLines)
 	posted.until(ofType("connected"))
 	stalled := stallReader(t, p)
@@ -32,7 +34,7 @@ func TestReadersOfEveryKind(t *testing.T) {
 	var wg sync.WaitGroup
 	histories := make([][]string, 10)
 	for i := range histories {
-		wg.Go(func() { histories[i] = reconnecting(t, p, "readers") })
+		wg.Go(func() { histories[i] = reconnecting(t, "readers", p, other) })
 	}
 	posted.completed()
 	wg.Wait()
@@ -72,11 +74,12 @@ func stallReader(t *testing.T, p *proc) net.Conn {
 }
 
 // reconnecting follows a session, cutting its connection after a random number of events, and returns the IDs in order.
-func reconnecting(t *testing.T, p *proc, session string) []string {
+// It goes on at the next worker when one is gone.
+func reconnecting(t *testing.T, session string, workers ...*proc) []string {
 	var ids []string
 	last := ""
 	for range 1000 {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/sessions/"+session+"/stream", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, workers[0].URL+"/sessions/"+session+"/stream", nil)
 		if err != nil {
 			t.Error(err)
 			return ids
@@ -86,6 +89,10 @@ func reconnecting(t *testing.T, p *proc, session string) []string {
 			req.Header.Set("Last-Event-ID", last)
 		}
 		res, err := http.DefaultClient.Do(req)
+		if err != nil && len(workers) > 1 {
+			workers = workers[1:]
+			continue
+		}
 		if err != nil {
 			t.Errorf("reconnect after %s: %v", last, err)
 			return ids

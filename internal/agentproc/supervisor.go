@@ -127,7 +127,7 @@ func (s *supervisor) run() {
 		case f, ok := <-requests:
 			if !ok {
 				requests = nil
-				return
+				s.dying = true
 			} else {
 				s.handle(f)
 			}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -101,10 +102,20 @@ func TestBackgroundProcessesOutliveOtherCommands(t *testing.T) {
 	a := agenttest.Start(t)
 	p := start(t, a, childMark, "stay", "orphan", "daemon")
 	all := pids(t, p, 3)
-	for range 5 {
-		if err := a.Command("sh", "-c", "sleep 1000 & setsid sleep 1000 &").Run(t.Context()); err != nil {
+	var unknown []int // daemons that could be either command's
+	for range 3 {
+		out, err := a.Command("sh", "-c", "exec 2>&-; sleep 1000 >&- & echo $!; setsid sleep 1000 >&- & echo $!").Output(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
+		var inSession, daemon int
+		if _, err := fmt.Sscan(string(out), &inSession, &daemon); err != nil {
+			t.Fatal(err)
+		}
+		if len(alive([]int{inSession})) > 0 {
+			t.Error("a background process outlives its command")
+		}
+		unknown = append(unknown, daemon)
 		if _, err := a.ReadFile(t.Context(), "/etc/passwd", 1<<20); err != nil {
 			t.Fatal(err)
 		}
@@ -114,6 +125,7 @@ func TestBackgroundProcessesOutliveOtherCommands(t *testing.T) {
 	}
 	p.Kill()
 	_ = p.Wait()
+	all = append(all, unknown...)
 	if left := alive(all); len(left) > 0 {
 		t.Errorf("%d of %d processes are left", len(left), len(all))
 	}

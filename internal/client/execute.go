@@ -60,6 +60,7 @@ func (c *Client) post(ctx context.Context, body []byte, r *reader) (opened, erro
 			return out, nil
 		case refused:
 			return out, out.err
+		case again:
 		}
 		if ok, err := c.pause(ctx, busy, Retry{Err: out.err}); err != nil {
 			return out, err

@@ -174,7 +174,8 @@ func TestExecuteReturnsRefusals(t *testing.T) {
 		},
 		{
 			"session held", answers(409, `{"error":"session_busy","message":"held","retryAfter":5}`),
-			client.APIError{Status: 409, Code: event.SessionBusy, Message: "held", RetryAfter: 5 * time.Second}, "held (session_busy)",
+			client.APIError{Status: 409, Code: event.SessionBusy, Message: "held", RetryAfter: 5 * time.Second},
+			"held (session_busy)",
 		},
 		{"plain", answers(401, "who are you"), client.APIError{Status: 401, Message: "who are you"}, "HTTP 401: who are you"},
 		{"a page", answers(404, "<html>"), client.APIError{Status: 404, Message: "Not Found"}, "HTTP 404: Not Found"},

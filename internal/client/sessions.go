@@ -182,7 +182,7 @@ func (c *Client) call(ctx context.Context, method, target string, body []byte, v
 
 // callFailed tells the end of the caller's context from a server that is away.
 func callFailed(ctx context.Context, err error) error {
-	if cause := ended(ctx); cause != nil && cause != errSilent {
+	if cause := ended(ctx); cause != nil && !errors.Is(cause, errSilent) {
 		return cause
 	}
 	return unavailable(err)

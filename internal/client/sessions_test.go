@@ -27,12 +27,18 @@ func TestAttach(t *testing.T) {
 		{"after", client.From{After: "1-2"}, []http.HandlerFunc{streams(world, completed, job2[0])}, []string{stream}, []string{"1-3", "1-4"}},
 		{"all", client.From{All: true}, []http.HandlerFunc{streams(append(first, job2...)...)}, []string{stream}, []string{"1-1", "1-2", "1-3", "1-4", "2-1", "2-2"}},
 		{
-			"all, cut after an earlier job", client.From{All: true}, []http.HandlerFunc{cuts(frame(hello) + frame(completed)), streams(job2...)},
-			[]string{stream, stream}, []string{"1-2", "1-4", "2-1", "2-2"},
+			"all, cut after an earlier job",
+			client.From{All: true},
+			[]http.HandlerFunc{cuts(frame(hello) + frame(completed)), streams(job2...)},
+			[]string{stream, stream},
+			[]string{"1-2", "1-4", "2-1", "2-2"},
 		},
 		{
-			"all, cut after the last event", client.From{All: true}, []http.HandlerFunc{cuts(frame(completed)), streams()},
-			[]string{stream, stream}, []string{"1-4"},
+			"all, cut after the last event",
+			client.From{All: true},
+			[]http.HandlerFunc{cuts(frame(completed)), streams()},
+			[]string{stream, stream},
+			[]string{"1-4"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

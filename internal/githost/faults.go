@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Fault is what happens to a request instead of, or on top of, its answer. The first field that is set decides; SlowBy and
-// CutAfter change the true answer.
+// Fault is what happens to a request instead of, or on top of, its answer. The first field that is set decides; SlowBy
+// and CutAfter change the true answer.
 type Fault struct {
 	Hang     bool          // no answer until the client leaves or the host is closed
 	Location string        // a redirect: to this URL, with Status or 302

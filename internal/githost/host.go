@@ -65,8 +65,7 @@ func Start(cfg Config) (*Host, error) {
 	}
 	h.backend = backend(git, h.dir)
 	if err := h.listen(); err != nil {
-		h.removeDir()
-		return nil, fmt.Errorf("start git host: %w", err)
+		return nil, errors.Join(fmt.Errorf("start git host: %w", err), h.removeDir())
 	}
 	return h, nil
 }

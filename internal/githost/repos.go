@@ -26,8 +26,8 @@ func gitEnv(git string) []string {
 	}
 }
 
-// Create makes a repository whose branch main has one commit with these files, by slash path. Without files it stays empty.
-// A name may have slashes, as owner/name. It returns the URL to clone from.
+// Create makes a repository whose branch main has one commit with these files, by slash path. Without files it stays
+// empty. A name may have slashes, as owner/name. It returns the URL to clone from.
 func (h *Host) Create(name string, files map[string]string) (string, error) {
 	dir := h.Dir(name)
 	if _, err := os.Stat(dir); err == nil {
@@ -97,7 +97,8 @@ func (h *Host) parent(name, branch string) string {
 	return ""
 }
 
-// Refuse lets a repository's pre-receive hook turn every push down with these words on its stderr; empty words let pushes in again.
+// Refuse lets a repository's pre-receive hook turn every push down with these words on its stderr; empty words let
+// pushes in again.
 func (h *Host) Refuse(name, words string) error {
 	hook := filepath.Join(h.Dir(name), "hooks", "pre-receive")
 	if words == "" {

@@ -377,7 +377,7 @@ func (s *stream) frame() (string, error) {
 		line, err := s.lines.ReadString('\n')
 		if err != nil {
 			if frame.Len()+len(line) > 0 {
-				s.t.Errorf("the stream ends within a frame: %q", frame.String()+line)
+				s.t.Errorf("the stream ends within a frame: %.100q…", frame.String()+line)
 			}
 			return "", err
 		}
@@ -401,13 +401,13 @@ func (s *stream) event() (id, data string, err error) {
 		head, data, ok := strings.Cut(frame, "\ndata: ")
 		id, isID := strings.CutPrefix(head, "id: ")
 		if !ok || !isID || strings.Count(data, "\n") != 1 {
-			s.t.Fatalf("frame %q is not an id and one line of data", frame)
+			return "", "", fmt.Errorf("frame %q is not an id and one line of data", frame)
 		}
 		return id, strings.TrimSuffix(data, "\n"), nil
 	}
 }
 
-// rest is the IDs of all that comes up to a clean end.
+// rest is the IDs of all that comes up to the end, which must be a clean one.
 func (s *stream) rest() []string {
 	s.t.Helper()
 	defer s.resp.Body.Close()
@@ -418,10 +418,18 @@ func (s *stream) rest() []string {
 			return ids
 		}
 		if err != nil {
-			s.t.Fatalf("after %v: %v", ids, err)
+			s.t.Errorf("after %d events: %v", len(ids), err)
+			return ids
 		}
 		ids = append(ids, id)
 	}
+}
+
+// restLater reads beside the test.
+func (s *stream) restLater() <-chan []string {
+	ids := make(chan []string, 1)
+	go func() { ids <- s.rest() }()
+	return ids
 }
 
 // eventually waits for what other goroutines bring about.

@@ -10,18 +10,27 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
 )
 
+// source gives a stream its events, in order, as they come; it returns when there are no more, or when ctx or emit ends it.
+type source func(ctx context.Context, emit emitter) error
+
+// emitter takes one event: its ID, the zero one where it has none, and its line.
+type emitter func(id event.ID, line []byte) error
+
+// line is the emitter as the session store calls it.
+func (emit emitter) line(line []byte) error { return emit(event.IDOf(line), line) }
+
 // tailing gives the events of a log of this worker, live, until its end.
 func tailing(tail *eventlog.Tail) source {
-	return func(ctx context.Context, emit func([]byte) error) error {
+	return func(ctx context.Context, emit emitter) error {
 		for {
-			line, _, err := tail.Next(ctx)
+			line, id, err := tail.Next(ctx)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			if err := emit(line); err != nil {
+			if err := emit(id, line); err != nil {
 				return err
 			}
 		}
@@ -35,7 +44,7 @@ func (s *Server) sessionSource(id string, after event.ID) source {
 	if b == nil || b.SessionID != id {
 		return s.followed(id, after)
 	}
-	return func(ctx context.Context, emit func([]byte) error) error {
+	return func(ctx context.Context, emit emitter) error {
 		if err := s.earlier(ctx, id, after, b.Attempt, emit); err != nil {
 			return err
 		}
@@ -43,7 +52,7 @@ func (s *Server) sessionSource(id string, after event.ID) source {
 		defer tail.Close()
 		err := tailing(tail)(ctx, emit)
 		if errors.Is(err, fs.ErrClosed) { // the job is over, and all of it is stored
-			return s.cfg.Sessions.Follow(ctx, id, after, emit)
+			return s.cfg.Sessions.Follow(ctx, id, after, emit.line)
 		}
 		return err
 	}
@@ -51,11 +60,11 @@ func (s *Server) sessionSource(id string, after event.ID) source {
 
 // followed reads through storage. It ends when this worker goes: another one answers as well.
 func (s *Server) followed(id string, after event.ID) source {
-	return func(ctx context.Context, emit func([]byte) error) error {
+	return func(ctx context.Context, emit emitter) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.closing, cancel)()
-		return s.cfg.Sessions.Follow(ctx, id, after, emit)
+		return s.cfg.Sessions.Follow(ctx, id, after, emit.line)
 	}
 }
 
@@ -63,15 +72,16 @@ func (s *Server) followed(id string, after event.ID) source {
 var errEnough = errors.New("the rest is in the local log")
 
 // earlier gives the stored events of the attempts before the one that runs here.
-func (s *Server) earlier(ctx context.Context, id string, after event.ID, attempt int, emit func([]byte) error) error {
+func (s *Server) earlier(ctx context.Context, id string, after event.ID, attempt int, emit emitter) error {
 	if after.Attempt >= attempt || attempt <= 1 {
 		return nil
 	}
 	err := s.cfg.Sessions.Events(ctx, id, after, func(line []byte) error {
-		if event.IDOf(line).Attempt >= attempt {
+		eventID := event.IDOf(line)
+		if eventID.Attempt >= attempt {
 			return errEnough
 		}
-		return emit(line)
+		return emit(eventID, line)
 	})
 	if errors.Is(err, errEnough) {
 		return nil

@@ -15,9 +15,6 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
 
-// source gives a stream its events, in order, as they come; it returns when there are no more, or when ctx or emit ends it.
-type source func(ctx context.Context, emit func(line []byte) error) error
-
 // inFlight is how many frames may be on their way between a source and the socket; a reader that does not read costs
 // that much memory and no more.
 const inFlight = 4
@@ -78,7 +75,7 @@ func (s *Server) feed(ctx context.Context, c *gin.Context, src source, p *publis
 	defer heart.Wait()
 	defer stop()
 	heart.Go(func() { p.beat(beating, s.cfg.Timing.Heartbeat) })
-	err := src(ctx, func(line []byte) error { return p.event(ctx, line) })
+	err := src(ctx, func(id event.ID, line []byte) error { return p.event(ctx, id, line) })
 	if err != nil && ctx.Err() == nil {
 		s.logger(c).Warn().Err(err).Msg("stream cut")
 	}
@@ -90,10 +87,10 @@ type publisher struct {
 	room   chan struct{}
 }
 
-// event publishes one event; an ID that cannot be read is left out.
-func (p *publisher) event(ctx context.Context, line []byte) error {
+// event publishes one event.
+func (p *publisher) event(ctx context.Context, id event.ID, line []byte) error {
 	frame := &sse.Event{Data: line}
-	if id := event.IDOf(line); id != (event.ID{}) {
+	if id != (event.ID{}) {
 		frame.ID = []byte(id.String())
 	}
 	return p.publish(ctx, frame)

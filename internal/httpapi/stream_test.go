@@ -223,8 +223,7 @@ func (w *worker) readInPieces(random *rand.Rand, last int) []string {
 // A reader that never reads costs the job nothing, and is cut off after the write deadline.
 func TestReaderThatNeverReads(t *testing.T) {
 	w, run, log, s := busy(t, newSessions(), httpapi.Timing{Write: time.Second}, 1)
-	good := make(chan []string, 1)
-	go func() { good <- s.rest() }()
+	good := s.restLater()
 	w.dial("GET /sessions/s/stream HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
 	const events = 400
 	large := strings.Repeat("x", 64<<10)

@@ -36,7 +36,8 @@ type Endpoint struct {
 // Start serves on a free port of loopback and answers requests for a message with turns, in order. A request beyond
 // the script is answered with 400, which no client tries again.
 func Start(turns ...Turn) (*Endpoint, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the scripted model: %w", err)
 	}

@@ -98,6 +98,7 @@ func (o *objects) count() int {
 var include = []string{"checkout", "home/.claude/projects", "home/missing"}
 
 func TestSaveAndRestoreKeepEverything(t *testing.T) {
+	t.Parallel()
 	agent, from, to := agenttest.Start(t), agenttest.Dir(t), agenttest.Dir(t)
 	run(t, agent, "grow", from)
 	want := described(t, agent, from)
@@ -145,6 +146,7 @@ func throughJSON(t *testing.T, ref snapshot.Ref) snapshot.Ref {
 }
 
 func TestSaveOfAnEmptyWorkspace(t *testing.T) {
+	t.Parallel()
 	agent, store := agenttest.Start(t), &objects{}
 	ref, _, err := snapshot.Tar{}.Save(t.Context(), agent, agenttest.Dir(t), include, store)
 	if err != nil {
@@ -161,6 +163,7 @@ func TestSaveOfAnEmptyWorkspace(t *testing.T) {
 
 // The clone may have made folders before; the snapshot fills them.
 func TestRestoreIntoFoldersThatExist(t *testing.T) {
+	t.Parallel()
 	agent, from, to, store := agenttest.Start(t), agenttest.Dir(t), agenttest.Dir(t), &objects{}
 	run(t, agent, "grow", from)
 	ref, _, err := snapshot.Tar{}.Save(t.Context(), agent, from, include, store)
@@ -178,6 +181,7 @@ func TestRestoreIntoFoldersThatExist(t *testing.T) {
 }
 
 func TestSaveRefusesPathsOutside(t *testing.T) {
+	t.Parallel()
 	agent, dir := agenttest.Start(t), agenttest.Dir(t)
 	for _, path := range []string{"", ".", "..", "../other", "/etc", "a/../.."} {
 		if _, _, err := (snapshot.Tar{}).Save(t.Context(), agent, dir, []string{path}, &objects{}); err == nil {
@@ -210,6 +214,7 @@ type brokenReader struct{ err error }
 func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
 
 func TestStoreFailures(t *testing.T) {
+	t.Parallel()
 	away := errors.New("storage is away")
 	agent, dir, good := agenttest.Start(t), agenttest.Dir(t), &objects{}
 	run(t, agent, "noise", dir)
@@ -245,6 +250,7 @@ func TestStoreFailures(t *testing.T) {
 }
 
 func TestRestoreOfADamagedSnapshot(t *testing.T) {
+	t.Parallel()
 	agent, dir, store := agenttest.Start(t), agenttest.Dir(t), &objects{}
 	run(t, agent, "noise", dir)
 	ref, _, err := snapshot.Tar{}.Save(t.Context(), agent, dir, include, store)
@@ -275,6 +281,7 @@ func TestRestoreOfADamagedSnapshot(t *testing.T) {
 	}
 	for what, c := range cases {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			store := &objects{kept: map[string][]byte{name: c.data}}
 			err := snapshot.Tar{}.Restore(t.Context(), agent, agenttest.Dir(t), c.ref, store)
 			if !errors.Is(err, snapshot.ErrCorrupt) {
@@ -288,6 +295,7 @@ var dirHeader = dir("checkout")
 
 // A snapshot of a later version is not corrupt: another worker can restore it.
 func TestRestoreOfAnUnknownFormat(t *testing.T) {
+	t.Parallel()
 	ref := snapshot.Ref{Format: "packs", Objects: []string{"a", "b"}}
 	err := snapshot.Tar{}.Restore(t.Context(), agenttest.Start(t), agenttest.Dir(t), ref, &objects{})
 	if err == nil || errors.Is(err, snapshot.ErrCorrupt) || !strings.Contains(err.Error(), "packs") {
@@ -320,6 +328,7 @@ type readFunc func([]byte) (int, error)
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	agent, dir := agenttest.Start(t), agenttest.Dir(t)
 	run(t, agent, "noise", dir)
 	aborted := errors.New("aborted")
@@ -355,6 +364,7 @@ func TestCancel(t *testing.T) {
 
 // A child that dies must not leave an object that looks whole.
 func TestSaveWhenTheChildIsKilled(t *testing.T) {
+	t.Parallel()
 	agent, dir := agenttest.Start(t), agenttest.Dir(t)
 	run(t, agent, "noise", dir)
 	store := &killer{kill: func() error { return agent.KillAll(t.Context()) }}

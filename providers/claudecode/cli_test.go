@@ -103,7 +103,7 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// moveTo takes the saved state alone to a new place, as another worker does.
+// move takes the saved state alone to a new place, as another worker does.
 func (s *stage) move(t *testing.T) {
 	t.Helper()
 	var archive strings.Builder
@@ -179,15 +179,6 @@ func TestSavedStateIsSmall(t *testing.T) {
 	}
 }
 
-// untilBusy cancels the run once the shell's command runs, or the model hangs.
-func cancelOn(marker string, cancel context.CancelCauseFunc, cause error) func(providers.Message) {
-	return func(m providers.Message) {
-		if bytes.Contains(m.Raw, []byte(marker)) {
-			cancel(cause)
-		}
-	}
-}
-
 func TestInterruptTool(t *testing.T) {
 	t.Parallel()
 	s := newStage(t,
@@ -197,20 +188,22 @@ func TestInterruptTool(t *testing.T) {
 	cause := errors.New("the user changed their mind")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := s.task.Agent.ReadFile(ctx, s.task.Home+"/begun", 1); err == nil {
+		look := time.NewTicker(50 * time.Millisecond)
+		defer look.Stop()
+		for range look.C {
+			if _, err := s.task.Agent.ReadFile(ctx, s.task.Home+"/begun", 1); err == nil || ctx.Err() != nil {
 				cancel(cause)
+				return
 			}
 		}
 	}()
 	s.task.Prompt = say("wait for me")
-	begun := time.Now()
 	messages, result, err := s.run(ctx, nil)
 	if !errors.Is(err, cause) {
 		t.Fatalf("Run: %v", err)
 	}
 	if last := messages[len(messages)-1]; last.Kind != providers.KindResult {
-		t.Errorf("the CLI was not let end its turn (%v): %.300s", time.Since(begun), last.Raw)
+		t.Errorf("the CLI was not let end its turn: %.300s", last.Raw)
 	}
 	if left := s.shell(t, `grep -lz '^3601.77$' /proc/[0-9]*/cmdline 2>/dev/null || true`); left != "" {
 		t.Errorf("processes are left: %s", left)
@@ -236,6 +229,27 @@ func TestInterruptModel(t *testing.T) {
 	messages, _, err := s.run(ctx, nil)
 	if !errors.Is(err, cause) || len(messages) == 0 {
 		t.Errorf("Run: %v after %d messages", err, len(messages))
+	}
+}
+
+// Whatever session a message has told of can be resumed, however soon the run ended after it.
+func TestInterruptAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, modeltest.Turn{Text: "half of this", Hang: true})
+	cause := errors.New("never mind")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, result, err := s.run(ctx, func(m providers.Message) {
+		if m.Kind == providers.KindInit {
+			cancel(cause)
+		}
+	})
+	if !errors.Is(err, cause) || result.SessionID == "" {
+		t.Fatalf("Run: %+v, %v", result, err)
+	}
+	s.model.Answer(func(modeltest.Request) modeltest.Turn { return modeltest.Turn{Text: "here"} })
+	s.task.ResumeID = result.SessionID
+	if _, again := s.mustRun(t); again.Summary != "here" {
+		t.Errorf("the resumed run ended with %q", again.Summary)
 	}
 }
 

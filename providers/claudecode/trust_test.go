@@ -153,6 +153,9 @@ func TestHostileRepository(t *testing.T) {
 		t.Errorf("the repository's own model was asked: %v", requests)
 	}
 	requests := s.model.Requests()
+	if len(requests) != 2 {
+		t.Fatalf("the model was asked %d times", len(requests))
+	}
 	if results := requests[1].Results(); len(results) != 1 || results[0] != "a tool ran" {
 		t.Errorf("the tool's result: %q", results)
 	}

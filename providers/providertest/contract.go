@@ -48,10 +48,7 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		"nothing is left outside Dir and Home":   testFootprint,
 	} {
 		t.Run(name, func(t *testing.T) {
-			subject := newSubject(t)
-			b := &bench{subject: subject, root: agenttest.Dir(t)}
-			b.agent = agenttest.Start(t, secret.New(canary))
-			test(t, b)
+			test(t, newBench(t, newSubject(t)))
 		})
 	}
 }
@@ -59,20 +56,27 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 // bench is one test's workplace.
 type bench struct {
 	subject Subject
-	agent   *agentproc.Agent
 	root    string
+	task    providers.Task // with its Dir, Home and Agent
+}
+
+func newBench(t *testing.T, subject Subject) *bench {
+	b := &bench{subject: subject, root: agenttest.Dir(t)}
+	b.task = providers.Task{
+		Dir: filepath.Join(b.root, "checkout"), Home: filepath.Join(b.root, "home"), Agent: agenttest.Start(t, secret.New(canary)),
+	}
+	for _, dir := range []string{b.task.Dir, b.task.Home} {
+		if err := b.task.Agent.MkdirAll(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
 }
 
 // run runs the subject; every message is checked for its form and then given to emit, which may be nil.
 func (b *bench) run(ctx context.Context, t *testing.T, behaviour string, emit func(providers.Message) error) ([]providers.Message, error) {
 	t.Helper()
-	task := providers.Task{Dir: filepath.Join(b.root, "checkout"), Home: filepath.Join(b.root, "home"), Agent: b.agent}
-	for _, dir := range []string{task.Dir, task.Home} {
-		if err := b.agent.MkdirAll(t.Context(), dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	task = b.subject.Task(t, task, behaviour)
+	task := b.subject.Task(t, b.task, behaviour)
 	if err := b.subject.Provider.Check(task); err != nil {
 		t.Fatalf("Check: %v", err)
 	}
@@ -262,7 +266,7 @@ func testFootprint(t *testing.T, b *bench) {
 	if _, err := b.run(t.Context(), t, "echo mark", nil); err != nil {
 		t.Fatal(err)
 	}
-	out, err := b.agent.Command("/bin/sh", "-c", `cd "$1" && ls -A . checkout`, "sh", b.root).Output(t.Context())
+	out, err := b.task.Agent.Command("/bin/sh", "-c", `cd "$1" && ls -A . checkout`, "sh", b.root).Output(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,11 +13,12 @@ import (
 // Faulty is a Store whose faults are ordered by the test. Without orders it is the store below.
 type Faulty struct {
 	storage.Store
-	mu    sync.Mutex
-	fault Fault
+	asking sync.Mutex // held while a fault is asked
+	mu     sync.Mutex
+	fault  Fault
 }
 
-// Fault says what happens to a request; each that is about to be made is asked about.
+// Fault says what happens to a request; each that is about to be made is asked about, one at a time.
 type Fault func(op Op) Outcome
 
 // Op is one request.
@@ -55,10 +56,7 @@ func AllHanging(Op) Outcome { return Hanging }
 
 // LoseAnswers is a Fault that loses the answers of the next n requests of this name to keys that contain key.
 func LoseAnswers(n int, name, key string) Fault {
-	var mu sync.Mutex
 	return func(op Op) Outcome {
-		mu.Lock()
-		defer mu.Unlock()
 		if n == 0 || op.Name != name || !strings.Contains(op.Key, key) {
 			return Served
 		}
@@ -76,7 +74,10 @@ func (f *Faulty) meet(ctx context.Context, name, key string) (before, after erro
 		return nil, nil
 	}
 	gone := fmt.Errorf("%s %s: %w", name, key, storage.ErrUnavailable)
-	switch fault(Op{name, key}) {
+	f.asking.Lock()
+	outcome := fault(Op{name, key})
+	f.asking.Unlock()
+	switch outcome {
 	case Away:
 		return gone, nil
 	case LostLate:

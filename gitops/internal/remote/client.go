@@ -1,5 +1,6 @@
-// Package remote is the worker's only way to a git host: it lists, fetches and pushes over smart HTTP with go-git's transport, and
-// decides which addresses are dialled, which redirects are followed and who gets the token. It knows nothing of files.
+// Package remote is the worker's only way to a git host: it lists, fetches and pushes over smart HTTP with go-git's
+// transport, and decides which addresses are dialled, which redirects are followed and who gets the token. It knows
+// nothing of files.
 package remote
 
 import (
@@ -18,7 +19,8 @@ import (
 
 const (
 	dialTimeout = 15 * time.Second
-	// DefaultStall is how long a host may be silent. It covers a slow hook: git keeps such a connection alive every five seconds.
+	// DefaultStall is how long a host may be silent. It covers a slow hook: git keeps such a connection alive every
+	// five seconds.
 	DefaultStall = 2 * time.Minute
 )
 
@@ -74,8 +76,8 @@ func (c *Client) endpoint(repo Repo) (*transport.Endpoint, transport.AuthMethod,
 	return ep, &githttp.BasicAuth{Username: userFor(u.Hostname()), Password: repo.Token.Reveal()}, nil
 }
 
-// userFor is the user name that goes with a token as password. GitHub wants x-access-token for its apps' tokens, GitLab oauth2 for OAuth's, and
-// Bitbucket x-token-auth; with personal tokens these and Gitea take any name.
+// userFor is the user name that goes with a token as password. GitHub wants x-access-token for its apps' tokens, GitLab
+// oauth2 for OAuth's, and Bitbucket x-token-auth; with personal tokens these and Gitea take any name.
 func userFor(host string) string {
 	switch host = strings.ToLower(host); {
 	case strings.Contains(host, "gitlab"):

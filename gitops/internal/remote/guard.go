@@ -20,8 +20,9 @@ const (
 
 var errStalled = errors.New("it went silent")
 
-// guard is the http.RoundTripper below go-git's: it judges redirects before anybody follows them, ends requests in which the host is
-// silent, bounds the list of references, and sends a push's pack from its file, which go-git would keep in memory.
+// guard is the http.RoundTripper below go-git's: it judges redirects before anybody follows them, ends requests in
+// which the host is silent, bounds the list of references, and sends a push's pack from its file, which go-git would
+// keep in memory.
 type guard struct {
 	base  http.RoundTripper
 	stall time.Duration
@@ -54,7 +55,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// whole reads a list of references to its end here, where a cut connection is still to be told from an answer that makes no sense.
+// whole reads a list of references to its end here, where a cut connection is still to be told from an answer that
+// makes no sense.
 func whole(res *http.Response) (*http.Response, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxInfoRefs+1))
 	if err == nil && len(body) > maxInfoRefs {
@@ -67,8 +69,8 @@ func whole(res *http.Response) (*http.Response, error) {
 	return res, nil
 }
 
-// checkRedirect lets a repository move within its own scheme, host and port, as hosts do that lack a ".git" or know an old name, and only
-// on the first request of a conversation.
+// checkRedirect lets a repository move within its own scheme, host and port, as hosts do that lack a ".git" or know an
+// old name, and only on the first request of a conversation.
 func checkRedirect(from *url.URL, res *http.Response) error {
 	if res.StatusCode < 300 || res.StatusCode > 399 {
 		return nil
@@ -104,7 +106,7 @@ type watch struct {
 func (w *watch) expire() { w.cancel(fmt.Errorf("%w for %v", errStalled, w.stall)) }
 
 func (w *watch) explain(ctx context.Context, err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {

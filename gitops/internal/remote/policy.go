@@ -22,13 +22,13 @@ var ErrBlocked = errors.New("the address is not allowed")
 type Policy struct {
 	// AllowHTTP lets http URLs in beside https ones.
 	AllowHTTP bool
-	// AllowedHosts are globs over "host" or "host:port"; if there are any, no other host may be named. Addresses that are
-	// not public are connected to only for a host that is named here.
+	// AllowedHosts are globs over "host" or "host:port"; if there are any, no other host may be named. Addresses that
+	// are not public are connected to only for a host that is named here.
 	AllowedHosts []string
 }
 
-// CheckURL tells what is wrong with a repository's URL, in words for the person who wrote it; they never hold its user part. It
-// looks nothing up: a name that stands for a forbidden address is found out when it is dialled.
+// CheckURL tells what is wrong with a repository's URL, in words for the person who wrote it; they never hold its user
+// part. It looks nothing up: a name that stands for a forbidden address is found out when it is dialled.
 func (p Policy) CheckURL(raw string) error {
 	u, err := p.parse(raw)
 	if err != nil {
@@ -133,8 +133,8 @@ func refusePrivate(_ context.Context, _, addr string, _ syscall.RawConn) error {
 	return nil
 }
 
-// reserved are the networks that netip's own predicates do not know as anything but public: shared, translated and documentation
-// addresses, and those at which clouds keep their metadata.
+// reserved are the networks that netip's own predicates do not know as anything but public: shared, translated and
+// documentation addresses, and those at which clouds keep their metadata.
 var reserved = prefixes(
 	"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
 	"168.63.129.16/32",                        // Azure's wire server

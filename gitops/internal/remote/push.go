@@ -45,7 +45,8 @@ func (c *Client) OpenPush(ctx context.Context, repo Repo) (*Pusher, Listing, err
 	return &Pusher{repo: repo, session: session, adv: adv}, listing(adv), nil
 }
 
-// Send sends a pack and moves a branch. A *Rejection is the host's word; any other error leaves open whether the branch was moved.
+// Send sends a pack and moves a branch. A *Rejection is the host's word; any other error leaves open whether the branch
+// was moved.
 func (p *Pusher) Send(ctx context.Context, up Update) error {
 	said := &tail{}
 	req, err := updateRequest(p.adv, up, said)
@@ -93,7 +94,8 @@ func outcome(ctx context.Context, repo Repo, report *packp.ReportStatus, err err
 	return nil
 }
 
-// lacksLinks reports whether git-receive-pack says that objects are missing to which the pack's refer; it says so in no other way.
+// lacksLinks reports whether git-receive-pack says that objects are missing to which the pack's refer; it says so in no
+// other way.
 func lacksLinks(status string) bool { return strings.Contains(status, "missing necessary objects") }
 
 // tail keeps the end of what a host writes.

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// command is one git of the worker's own, in the vault, where nobody else writes. It sees no credential, no network and no configuration
-// but the vault's, and it dies with its group when ctx ends.
+// command is one git of the worker's own, in the vault, where nobody else writes. It sees no credential, no network and
+// no configuration but the vault's, and it dies with its group when ctx ends.
 type command struct {
 	args   []string
 	stdin  io.Reader

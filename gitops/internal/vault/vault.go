@@ -1,5 +1,6 @@
-// Package vault is the worker's own bare repository: a place for objects between a git host and an agent's checkout, in which git runs as the
-// worker because nothing but this package writes there. Every pack that comes in is checked before it counts.
+// Package vault is the worker's own bare repository: a place for objects between a git host and an agent's checkout, in
+// which git runs as the worker because nothing but this package writes there. Every pack that comes in is checked
+// before it counts.
 package vault
 
 import (
@@ -71,7 +72,8 @@ var (
 // IsHash reports whether s is the full name of an object.
 func IsHash(s string) bool { return hashForm.MatchString(s) }
 
-// SetShallow replaces the list of commits whose parents need not be there. It must stand before a pack with such a commit is indexed.
+// SetShallow replaces the list of commits whose parents need not be there. It must stand before a pack with such a
+// commit is indexed.
 func (v *Vault) SetShallow(commits []string) error {
 	if err := checkHashes(commits); err != nil {
 		return fmt.Errorf("set shallow commits: %w", err)
@@ -96,12 +98,15 @@ func checkHashes(list []string) error {
 	return nil
 }
 
-// tolerated are the faults of old commits that no host minds and no checkout suffers from; everything else that git's fsck knows is refused.
-const tolerated = "--strict=badDate=ignore,badDateOverflow=ignore,badTimezone=ignore,badEmail=ignore,badName=ignore,missingEmail=ignore," +
-	"missingNameBeforeEmail=ignore,missingSpaceBeforeDate=ignore,missingSpaceBeforeEmail=ignore,multipleAuthors=ignore,zeroPaddedFilemode=ignore"
+// tolerated are the faults of old commits that no host minds and no checkout suffers from; everything else that git's
+// fsck knows is refused.
+const tolerated = "--strict=badDate=ignore,badDateOverflow=ignore,badTimezone=ignore,badEmail=ignore,badName=ignore," +
+	"missingEmail=ignore,missingNameBeforeEmail=ignore,missingSpaceBeforeDate=ignore,missingSpaceBeforeEmail=ignore," +
+	"multipleAuthors=ignore,zeroPaddedFilemode=ignore"
 
-// Index reads a pack, checks each object and that all they refer to is there, and keeps it under the name that is returned. A thin pack
-// may build on what the vault has. Over limit bytes (0: no limit) it is refused. Progress gets git's own words.
+// Index reads a pack, checks each object and that all they refer to is there, and keeps it under the name that is
+// returned. A thin pack may build on what the vault has. Over limit bytes (0: no limit) it is refused. Progress gets
+// git's own words.
 func (v *Vault) Index(ctx context.Context, pack io.Reader, thin bool, limit int64, progress io.Writer) (string, error) {
 	args := []string{"index-pack", "--stdin", tolerated, "-v"}
 	if thin {
@@ -179,8 +184,8 @@ func (v *Vault) IsAncestor(ctx context.Context, old, young string) (bool, error)
 	return true, nil
 }
 
-// Pack writes a pack of what the commit reaches and have does not into a file, positioned at its start. The file has no name any more, so closing it
-// is all that is left to do.
+// Pack writes a pack of what the commit reaches and have does not into a file, positioned at its start. The file has no
+// name any more, so closing it is all that is left to do.
 func (v *Vault) Pack(ctx context.Context, commit string, have []string) (*os.File, error) {
 	if err := checkHashes(append([]string{commit}, have...)); err != nil {
 		return nil, fmt.Errorf("make pack: %w", err)

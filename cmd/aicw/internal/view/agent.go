@@ -20,7 +20,7 @@ func (v *View) agent(data json.RawMessage) {
 	}
 }
 
-// streamLine is what we read of a line of Claude Code's stream-json output.
+// streamLine is what we read of a line of Claude Code's stream-json output, or of a script's.
 type streamLine struct {
 	Type    string `json:"type"`
 	Subtype string `json:"subtype"`
@@ -35,6 +35,9 @@ type streamLine struct {
 	IsError bool     `json:"is_error"` // of result
 	Result  string   `json:"result"`
 	Errors  []string `json:"errors"`
+	Text    string   `json:"text"`     // of a script's output
+	Exit    int      `json:"exitCode"` // of a script's result
+	Signal  string   `json:"signal"`
 	Denials []struct {
 		Tool string `json:"tool_name"`
 	} `json:"permission_denials"`
@@ -71,6 +74,8 @@ func (b *blocks) UnmarshalJSON(data []byte) error {
 // streamJSON shows a line by its type; false: the type is unknown.
 func (v *View) streamJSON(l streamLine) bool {
 	switch l.Type {
+	case "output":
+		v.line("", plain, l.Text)
 	case "system":
 		v.system(l)
 	case "assistant":
@@ -122,6 +127,12 @@ func (v *View) assistant(b block, subagent bool) {
 func (v *View) result(l streamLine) {
 	for _, d := range l.Denials {
 		v.line("denied", red, d.Tool)
+	}
+	switch {
+	case l.Signal != "":
+		v.line("error", red, "ended by a signal: "+l.Signal)
+	case l.Exit != 0:
+		v.line("error", red, fmt.Sprintf("exit status %d", l.Exit))
 	}
 	if !l.IsError {
 		return

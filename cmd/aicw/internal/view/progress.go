@@ -29,7 +29,7 @@ func (v *View) pull(p event.PullData) {
 	percent := -1
 	if p.Percent != nil {
 		percent = *p.Percent
-		if !strings.Contains(text, "%") {
+		if percent > 0 && !strings.Contains(text, "%") {
 			text = fmt.Sprintf("%s %d %%", text, percent)
 		}
 	}

@@ -27,6 +27,7 @@ type View struct {
 	out      bytes.Buffer // what one call shows, written at once
 	progress progress
 	session  string
+	subject  string // of the commit, once it is known
 }
 
 // New makes a view that writes to w.
@@ -80,10 +81,13 @@ func (v *View) connected(c event.Connected) {
 }
 
 func (v *View) commit(c event.CommitProgress) {
+	if c.CommitMessage != "" {
+		v.subject, _, _ = strings.Cut(c.CommitMessage, "\n")
+	}
 	switch c.Stage {
 	case event.StageGeneratingMessage, event.StageCommitting, event.StageCompleted: // the stages around them say the same
 	case event.StageCommitted:
-		v.fact("commit", plain, fmt.Sprintf("%.12s %s", c.CommitHash, c.CommitMessage))
+		v.fact("commit", plain, fmt.Sprintf("%.12s %s", c.CommitHash, v.subject))
 	case event.StagePushFailed:
 		v.line("push", red, c.Message+": "+c.Error)
 	case event.StagePushing, event.StagePushed:

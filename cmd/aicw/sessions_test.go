@@ -1,0 +1,83 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const metadata = `{"sessionId":"s1","sessionName":"Add \u001b[31mit","provider":"script","status":"completed","attempt":2,` +
+	`"createdAt":"2026-03-14T09:26:53.589Z","updatedAt":"2026-03-14T09:27:20.954Z","github":{"repoUrl":"https://h/r","baseBranch":"main","branch":"aicw/b","head":"h1","pushed":"h0"},` +
+	`"usage":{"inputTokens":12345,"outputTokens":2,"costUsd":0.5},"eventCount":14}`
+
+func TestSessionsLists(t *testing.T) {
+	pages := map[string]string{
+		"":   `{"sessions":[` + metadata + `],"nextCursor":"s1"}`,
+		"s1": `{"sessions":[{"sessionId":"s2","status":"running"},{"sessionId":"s3"}]}`,
+	}
+	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions": func(w http.ResponseWriter, r *http.Request) {
+		answer(200, pages[r.URL.Query().Get("cursor")])(w, r)
+	}})
+	got := aicw(t, f.URL, call{args: []string{"sessions", "--limit", "2"}})
+	want := result{stdout: `SESSION  STATUS     PROVIDER  UPDATED               BRANCH  NAME
+s1       completed  script    2026-03-14 09:27 UTC  aicw/b  Add it
+s2       running                                            ` + "\n"}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(result{})); diff != "" {
+		t.Error(diff)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"sessions", "--json", "--limit", "0"}}); strings.Count(got.stdout, "\n") != 3 || !strings.HasPrefix(got.stdout, metadata+"\n") {
+		t.Errorf("JSON is\n%s", got.stdout)
+	}
+}
+
+func TestShow(t *testing.T) {
+	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions/s1": answer(200, metadata)})
+	want := `session    s1
+name       Add it
+status     completed
+provider   script
+jobs       2
+events     14
+created    2026-03-14 09:26 UTC
+updated    2026-03-14 09:27 UTC
+repository https://h/r
+base       main
+branch     aicw/b
+commit     h1, not pushed
+cost       $0.5000, 12,345 tokens in, 2 out
+`
+	if diff := cmp.Diff(want, aicw(t, f.URL, call{args: []string{"show", "s1"}}).stdout); diff != "" {
+		t.Error(diff)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"show", "s1", "--json"}}); got.stdout != metadata+"\n" {
+		t.Errorf("JSON is %s", got.stdout)
+	}
+}
+
+func TestAbortCommand(t *testing.T) {
+	for outcome, want := range map[string]string{
+		"aborting": "ends now", "requested": "another worker", "not_running": "no running job", "new\x1b[31m": "new\n",
+	} {
+		body := `{"status":"` + strings.ReplaceAll(outcome, "\x1b", `\u001b`) + `"}`
+		f := startFake(t, map[string]http.HandlerFunc{"POST /abort": answer(200, body)})
+		if got := aicw(t, f.URL, call{args: []string{"abort", "s1"}}); got.status != 0 || !strings.Contains(got.stdout, want) {
+			t.Errorf("%s: status %d, %q", outcome, got.status, got.stdout)
+		}
+	}
+}
+
+func TestErrorsFromTheServerAreCleaned(t *testing.T) {
+	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions": answer(400, `{"error":"x","message":"a\u001b]0;t\u0007b\nc"}`)})
+	if got := aicw(t, f.URL, call{args: []string{"sessions"}}); got.stderr != "aicw: ab c (x)\n" {
+		t.Errorf("stderr is %q", got.stderr)
+	}
+}
+
+func TestEscapeControlsKeepsTheJSON(t *testing.T) {
+	const in, want = "{\"a\":\"\u009b31m\u007fé\"}", `{"a":"\u009b31m\u007fé"}`
+	if got := escapeControls(in); got != want {
+		t.Errorf("got %s", got)
+	}
+}
