@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
@@ -17,30 +19,32 @@ import (
 // and the first failure is the one that is told. failure is what ended the work, nil if it succeeded.
 func (r *run) end(ctx context.Context, failure error) error {
 	failure = first(failure, r.recorder)
-	failure = r.step(ctx, failure, "commit", func(ctx context.Context) error { return r.commitWork(ctx, failure != nil) })
-	saveErr := r.step(ctx, nil, "save", r.save)
+	unfinished := failure != nil
+	failure = first(failure, r.step(ctx, failure, "commit", func(ctx context.Context) error { return r.commitWork(ctx, unfinished) }))
+	saveErr := r.step(ctx, failure, "save", r.save)
 	failure = first(failure, saveErr)
 	if r.commit.New {
 		push := r.push
 		if errors.Is(saveErr, storage.ErrUnavailable) {
 			push = r.pushUnsaved
 		}
-		failure = r.step(ctx, failure, "push", push)
+		failure = first(failure, r.step(ctx, failure, "push", push))
 	}
 	return r.finish(ctx, failure)
 }
 
-// step runs one part of the end, unless the session belongs to another worker by now.
+// step runs one part of the end, unless the session belongs to another worker by now. Where another failure will be the
+// one that is told, its own is said in words.
 func (r *run) step(ctx context.Context, failure error, name string, do func(context.Context) error) error {
-	if ctx.Err() != nil || errors.Is(failure, storage.ErrReplaced) {
-		return first(failure, context.Cause(ctx))
+	if replaced(ctx, failure) {
+		return storage.ErrReplaced
 	}
 	err := r.phase(ctx, name, do)
 	if failure != nil && err != nil {
-		r.logger.Warn().Err(err).Str("phase", name).Msg("the end of a failed job failed too")
+		r.logger.Warn().Str("phase", name).Str("failure", r.scrub.Text(err.Error())).Msg("the end of a failed job failed too")
 		r.notice(name, "%v", err)
 	}
-	return first(failure, err)
+	return err
 }
 
 func first(errs ...error) error {
@@ -65,8 +69,8 @@ func (r *run) commitWork(ctx context.Context, unfinished bool) error {
 	r.say(event.CommitProgress{Stage: event.StageAnalyzing, Message: "Looking at what changed"})
 	message := gitops.CommitMessage(r.scrub.Text(r.job.Prompt.Text()), unfinished)
 	commit, err := r.repo.Commit(ctx, message, func() {
-		r.say(event.CommitProgress{Stage: event.StageGeneratingMessage, Message: "Wrote the commit message", CommitMessage: message})
-		r.say(event.CommitProgress{Stage: event.StageCommitting, Message: "Committing", Branch: r.branch, CommitMessage: message})
+		r.say(event.CommitProgress{Stage: event.StageGeneratingMessage, Message: "Wrote the commit message", CommitMessage: strings.TrimSpace(message)})
+		r.say(event.CommitProgress{Stage: event.StageCommitting, Message: "Committing", Branch: r.branch, CommitMessage: strings.TrimSpace(message)})
 	})
 	if err != nil {
 		return fmt.Errorf("commit the work: %w", err)
@@ -80,9 +84,16 @@ func (r *run) commitWork(ctx context.Context, unfinished bool) error {
 		return nil
 	}
 	r.say(event.CommitProgress{
-		Stage: event.StageCommitted, Message: fmt.Sprintf("Committed %d files", commit.Files), Branch: r.branch, CommitHash: commit.Hash,
+		Stage: event.StageCommitted, Message: "Committed " + files(commit.Files), Branch: r.branch, CommitHash: commit.Hash,
 	})
 	return nil
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return strconv.Itoa(n) + " files"
 }
 
 // errSaveTimeout ends the attempts to reach storage.

@@ -91,9 +91,10 @@ func (r *run) terminal(failure error) event.Body {
 func usage(u providers.Usage) event.Usage { return event.Usage(u) }
 
 func (r *run) logEnd(failure error) {
-	line := r.logger.Info()
+	code, words := "", ""
 	if failure != nil {
-		line = line.Str("code", string(CodeOf(failure))).Str("failure", r.scrub.Text(failure.Error()))
+		code, words = string(CodeOf(failure)), r.scrub.Text(failure.Error())
 	}
-	line.Dur("took", r.cfg.Now().Sub(r.begun)).Str("branch", r.branch).Str("pushed", r.pushed).Msg("job ended")
+	r.logger.Info().Str("code", code).Str("failure", words).Dur("took", r.cfg.Now().Sub(r.begun)).
+		Str("branch", r.branch).Str("pushed", r.pushed).Msg("job ended")
 }

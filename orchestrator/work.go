@@ -21,7 +21,7 @@ func (r *run) restore(ctx context.Context) error {
 	if ref == nil {
 		return nil
 	}
-	r.notice("restore", "Restoring the session: %d files", ref.Files)
+	r.notice("restore", "Restoring the session: %s", files(ref.Files))
 	return r.cfg.Snapshots.Restore(ctx, r.agent, r.workspace, *ref, r.lease.Objects())
 }
 
@@ -164,11 +164,26 @@ func (r *run) branchCreated(base string) event.BranchCreated {
 	}
 }
 
-// assist lets the provider work, and passes on every line of it.
+// assist lets the provider work, and passes on every line of it. A conversation that the assistant does not know any more
+// is begun anew: the files are still there.
 func (r *run) assist(ctx context.Context) error {
 	r.touched = true
 	r.result.SessionID = r.lease.Metadata().ProviderSessionID
 	r.notice("assist", "Starting %s", r.job.Provider.Info().Name)
+	err := r.provide(ctx)
+	if errors.Is(err, providers.ErrSessionNotFound) && r.result.SessionID != "" && ctx.Err() == nil {
+		r.notice("assist", "The assistant's conversation is gone: starting a new one on the session's files")
+		r.result.SessionID = ""
+		err = r.provide(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProvider, err)
+	}
+	return nil
+}
+
+// provide is one run of the provider, on from the conversation of r.result.
+func (r *run) provide(ctx context.Context) error {
 	result, err := r.job.Provider.Run(ctx, providers.Task{
 		Dir: r.checkout, Home: r.home,
 		Prompt: r.job.Prompt, ResumeID: r.result.SessionID, Credential: r.job.Credential,
@@ -178,10 +193,7 @@ func (r *run) assist(ctx context.Context) error {
 		result.SessionID = r.result.SessionID
 	}
 	r.result = result
-	if err != nil {
-		return fmt.Errorf("%w: %w", errProvider, err)
-	}
-	return nil
+	return err
 }
 
 func (r *run) emit(m providers.Message) error {

@@ -91,7 +91,7 @@ func (s *screen) retry(r client.Retry) {
 		s.note("the stream was cut (%v); reconnecting", r.Err)
 		return
 	}
-	s.note("no worker has taken the request: %v; again in %.0f s", r.Err, max(1, r.Wait.Seconds()))
+	s.note("%v; trying again in %.0f s", r.Err, max(1, r.Wait.Seconds()))
 }
 
 // escapeControls writes the controls that JSON leaves alone as JSON escapes, so that the same JSON cannot drive a terminal.

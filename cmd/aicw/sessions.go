@@ -12,6 +12,7 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/cmd/aicw/internal/view"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/client"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
 
 func (a *app) sessionsCommand() *cobra.Command {
@@ -142,7 +143,7 @@ func facts(s client.Session) []fact {
 	if g := s.GitHub; g != nil {
 		all = append(all, fact{"repository", g.RepoURL}, fact{"base", g.BaseBranch}, fact{"branch", g.Branch}, fact{"commit", head(*g)})
 	}
-	if s.Usage != nil {
+	if s.Usage != nil && *s.Usage != (event.Usage{}) {
 		all = append(all, fact{"cost", view.Cost(*s.Usage)})
 	}
 	return all

@@ -344,7 +344,7 @@ func env(t testing.TB) map[string]string {
 	t.Helper()
 	return map[string]string{
 		"WORKSPACE_DIR": agenttest.Dir(t), "STORAGE_DIR": filepath.Join(t.TempDir(), "store"),
-		"SCRIPT_PROVIDER": "true", "GIT_ALLOW_HTTP": "true", "GIT_ALLOWED_HOSTS": "127.0.0.1", "LEASE_TTL": "2s",
+		"STATE_DIR": filepath.Join(t.TempDir(), "state"), "SCRIPT_PROVIDER": "true", "GIT_ALLOW_HTTP": "true", "GIT_ALLOWED_HOSTS": "127.0.0.1", "LEASE_TTL": "2s",
 	}
 }
 

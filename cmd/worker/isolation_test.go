@@ -34,7 +34,7 @@ func requireTwoUIDs(t *testing.T) {
 // TestAgentCannotReachTheWorker lets the agent try, with the control that the same attempt works on the agent's own things.
 func TestAgentCannotReachTheWorker(t *testing.T) {
 	requireTwoUIDs(t)
-	base := with(env(t), "STATE_DIR", filepath.Join(t.TempDir(), "state"))
+	base := env(t)
 	p := startWorker(t, base)
 	pid := p.cmd.Process.Pid
 	for _, path := range []string{base["STATE_DIR"], base["STORAGE_DIR"]} {
@@ -91,7 +91,7 @@ func allowSearch(t *testing.T, dir string) {
 // TestNothingOfTheJobIsLeft looks at the disk after a worker's end.
 func TestNothingOfTheJobIsLeft(t *testing.T) {
 	_, repoURL := startGit(t)
-	base := with(env(t), "STATE_DIR", filepath.Join(t.TempDir(), "state"))
+	base := env(t)
 	p := startWorker(t, base)
 	p.post(script("echo x > x; (setsid sleep 4444.17 &)", "github", github(repoURL))).completed()
 	p.exited()

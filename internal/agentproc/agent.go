@@ -93,7 +93,7 @@ func (a *Agent) launch(args []string) error {
 		return err
 	}
 	a.supervisor = &exec.Cmd{
-		Path: selfExe, Args: append([]string{supervisorName}, args...), Env: []string{}, Dir: "/",
+		Path: selfExe, Args: append([]string{supervisorName}, args...), Env: processEnv, Dir: "/",
 		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // a terminal's Ctrl-C is for the worker, which still needs it
 	}

@@ -192,6 +192,7 @@ func (c *Cmd) spawn() (*spawn, error) {
 	}
 	if c.helper {
 		job.Path, job.Args = []byte(selfExe), raw(append([]string{helperName, c.Path}, c.Args...))
+		job.Env = append(job.Env, raw(processEnv)...)
 		return job, nil
 	}
 	path, err := lookUp(c.Path, c.agent.cfg.Path)

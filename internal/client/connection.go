@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"net/url"
 
 	"github.com/r3labs/sse/v2"
 	"gopkg.in/cenkalti/backoff.v1"
@@ -60,6 +61,9 @@ func (c *Client) stream(ctx context.Context, prepare func(*http.Request), take f
 			cancel(err)
 		}
 	})
+	if network := new(url.Error); errors.As(err, &network) {
+		err = network.Err // its URL is the library's and not the request's
+	}
 	if cause := ended(ctx); cause != nil {
 		err = cause
 	}

@@ -62,10 +62,11 @@ func (c *Client) post(ctx context.Context, body []byte, r *reader) (opened, erro
 			return out, out.err
 		case again:
 		}
+		out.err = unavailable(out.err)
 		if ok, err := c.pause(ctx, busy, Retry{Err: out.err}); err != nil {
 			return out, err
 		} else if !ok {
-			return out, unavailable(out.err)
+			return out, out.err
 		}
 	}
 }

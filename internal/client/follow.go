@@ -71,7 +71,7 @@ func (c *Client) follow(ctx context.Context, r *reader, cause error) (Event, err
 	patience := newPatience(c.cfg.LostWait, reconnectMin, reconnectMax)
 	for {
 		if cause != nil {
-			if ok, err := c.pause(ctx, patience, Retry{Err: cause, Reconnect: true}); err != nil {
+			if ok, err := c.pause(ctx, patience, Retry{Err: cause, Reconnect: r.posted || r.found}); err != nil {
 				return Event{}, err
 			} else if !ok {
 				return Event{}, r.lost(cause)

@@ -24,7 +24,6 @@ func (x *index) add(end extent) {
 		}
 		x.offsets = x.offsets[:indexSize/2]
 		x.stride *= 2
-		i = indexSize / 2
 	}
 	x.offsets = append(x.offsets, end.size)
 }

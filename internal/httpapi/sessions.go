@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -104,6 +105,7 @@ func (s *Server) streamSession(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}) // it was for the request; the answer may take hours
 	if !accepts(c.Request.Header, "text/event-stream") {
 		s.history(c, id)
 		return

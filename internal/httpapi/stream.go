@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -28,7 +27,6 @@ const onlyStream = "events"
 // buffer and no replay of its own, published to only after it has its subscriber, and ended by the context of its
 // handler. A stream that is removed to end it drops what it has (r3labs/sse#192 is of the same family).
 func (s *Server) stream(c *gin.Context, src source) {
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithCancelCause(c.Request.Context())
 	defer cancel(nil)
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -339,6 +340,11 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	for range 100 {
 		streams = append(streams, w.stream("GET", "/sessions/s/stream", ""))
 	}
+	for range 100 {
+		gone := w.stream("GET", "/sessions/s/stream", "")
+		gone.cancel()
+		_ = gone.resp.Body.Close()
+	}
 	for range 50 {
 		say(t, log, "x")
 	}
@@ -351,4 +357,8 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	if err := w.wait(); err != nil {
 		t.Error(err)
 	}
+	eventually(t, "no goroutine of a stream is left", func() bool {
+		stacks := make([]byte, 8<<20)
+		return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "r3labs/sse")
+	})
 }

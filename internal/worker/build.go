@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +25,7 @@ const endTimeout = 2 * time.Minute
 // build makes the parts and hands each what it needs. Nothing is asked of storage or of any other host yet, so a worker
 // answers /health whatever is away.
 func build(cfg config.Config, opts Options, state string) (*httpapi.Server, error) {
-	store, err := openStore(cfg)
+	store, kind, err := openStore(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +40,7 @@ func build(cfg config.Config, opts Options, state string) (*httpapi.Server, erro
 		StateDir: state, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
 		AuthorName: cfg.GitAuthorName, AuthorEmail: cfg.GitAuthorEmail,
 	})
-	registry := all.New(all.Config{Script: cfg.ScriptProvider, ClaudePath: findCommand("claude", opts.Path)})
+	registry := all.New(all.Config{Script: cfg.ScriptProvider, ClaudePath: agentproc.LookPath("claude", opts.Path)})
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
@@ -55,27 +54,28 @@ func build(cfg config.Config, opts Options, state string) (*httpapi.Server, erro
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL},
-		CheckRepoURL: git.CheckURL, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace,
+		CheckRepoURL: git.CheckURL, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	}), nil
 }
 
-func openStore(cfg config.Config) (storage.Store, error) {
+// openStore makes the store and says what it is called in answers.
+func openStore(cfg config.Config) (store storage.Store, kind string, err error) {
 	if cfg.StorageDir != "" {
-		store, err := storage.NewDir(cfg.StorageDir)
+		store, err = storage.NewDir(cfg.StorageDir)
 		if err != nil {
-			return nil, fmt.Errorf("open STORAGE_DIR: %w", err)
+			return nil, "", fmt.Errorf("open STORAGE_DIR: %w", err)
 		}
-		return store, nil
+		return store, "directory", nil
 	}
-	store, err := storage.NewMinIO(storage.MinIOConfig{
+	store, err = storage.NewMinIO(storage.MinIOConfig{
 		Endpoint: cfg.MinIOEndpoint, AccessKey: cfg.MinIOAccessKey, SecretKey: cfg.MinIOSecretKey,
 		UseSSL: cfg.MinIOUseSSL, Bucket: cfg.MinIOBucket, Region: cfg.MinIORegion,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open MINIO_ENDPOINT: %w", err)
+		return nil, "", fmt.Errorf("open MINIO_ENDPOINT: %w", err)
 	}
-	return store, nil
+	return store, "minio", nil
 }
 
 // githubOnly gives the worker's own token for repositories on github.com and for no other host.
@@ -86,18 +86,4 @@ func githubOnly(token secret.String) func(string) secret.String {
 		}
 		return secret.String{}
 	}
-}
-
-// findCommand finds an assistant's program on the agent's PATH; empty where there is none, and the assistant is then not offered.
-func findCommand(name, path string) string {
-	if path == "" {
-		path = agentproc.DefaultPath
-	}
-	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); filepath.IsAbs(dir) && err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
-			return file
-		}
-	}
-	return ""
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package agentproc
+
+// processEnv is what every process of this program needs.
+var processEnv = []string{}

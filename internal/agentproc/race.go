@@ -1,0 +1,6 @@
+//go:build race
+
+package agentproc
+
+// processEnv is what every process of this program needs: one with the race detector would sleep for a second at its exit.
+var processEnv = []string{"GORACE=atexit_sleep_ms=0"}
