@@ -20,6 +20,7 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 		if err != nil {
 			return err
 		}
+		settle()
 		idleRSS := p.rss()
 		plain, err := p.job(ctx, "echo", "")
 		if err != nil {
@@ -30,6 +31,7 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 		if err != nil {
 			return err
 		}
+		settle()
 		cloned, err := q.job(ctx, "echo", b.small)
 		if err != nil {
 			q.kill()
@@ -49,6 +51,9 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 	rowMB(name+": RSS busy", busy)
 	return nil
 }
+
+// settle lets a worker finish what it does after its start, as one that waits for work has.
+func settle() { time.Sleep(150 * time.Millisecond) }
 
 // clone measures the clone of a large repository beside git's own, in turns.
 func (b *bench) clone(ctx context.Context, files int) error {

@@ -143,15 +143,21 @@ func (r *run) prepareWorkspace(ctx context.Context) error {
 		r.branch = g.Branch
 	}
 	r.checkout = filepath.Join(r.workspace, filepath.FromSlash(cloned))
-	if err := r.agent.RemoveAll(ctx, r.workspace); err != nil {
-		return fmt.Errorf("clear the workspace: %w", err)
-	}
-	err := r.agent.MkdirAll(ctx, r.home)
-	if err == nil {
+	return r.makeWorkspace(ctx)
+}
+
+// makeWorkspace makes the folders of a session that was never here, in one quick child; anything unusual (a crash's
+// leftovers, a missing WORKSPACE_DIR) takes the long way once.
+func (r *run) makeWorkspace(ctx context.Context) error {
+	quick := r.agent.Command("mkdir", "-m", "0700", "--", r.workspace, r.home).Run
+	if quick(ctx) == nil {
 		return nil
 	}
 	if err := agentproc.PrepareDir(ctx, r.agent, r.cfg.Workspaces); err != nil {
 		return fmt.Errorf("prepare WORKSPACE_DIR: %w", err)
+	}
+	if err := r.agent.RemoveAll(ctx, r.workspace); err != nil {
+		return fmt.Errorf("clear the workspace: %w", err)
 	}
 	if err := r.agent.MkdirAll(ctx, r.home); err != nil {
 		return fmt.Errorf("make the workspace: %w", err)

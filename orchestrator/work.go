@@ -29,7 +29,7 @@ func (r *run) restore(ctx context.Context) error {
 func (r *run) clone(ctx context.Context) error {
 	m := r.lease.Metadata()
 	if m.GitHub == nil {
-		if err := r.agent.MkdirAll(ctx, r.checkout); err != nil {
+		if err := r.agent.Command("mkdir", "-p", "--", r.checkout).Run(ctx); err != nil {
 			return fmt.Errorf("make the working folder: %w", err)
 		}
 		return r.name(ctx, nil)

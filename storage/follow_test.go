@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,12 +29,15 @@ func TestFollowIsLessThanTwoSecondsBehind(t *testing.T) {
 	bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
 		l := acquire(t, worker(store, "a", ttl), "s")
 		log := ship(t, l)
+		var mu sync.Mutex
 		said := make(map[string]time.Time)
 		result := make(chan error, 1)
 		var worst time.Duration
 		var told int
 		go func() {
 			result <- worker(store, "r", ttl).Follow(t.Context(), "s", event.ID{}, func(line []byte) error {
+				mu.Lock()
+				defer mu.Unlock()
 				told++
 				if at, ok := said[event.IDOf(line).String()]; ok {
 					worst = max(worst, time.Since(at))
@@ -43,8 +47,9 @@ func TestFollowIsLessThanTwoSecondsBehind(t *testing.T) {
 		}()
 		for i := range 100 {
 			<-time.After(time.Duration(37*i%1700) * time.Millisecond)
-			synctest.Wait()
+			mu.Lock()
 			said[fmt.Sprintf("1-%d", i+1)] = time.Now()
+			mu.Unlock()
 			say(t, log, "x")
 		}
 		finish(t, l, log)
@@ -199,7 +204,7 @@ func TestFollowBearsAnOutage(t *testing.T) {
 	}
 }
 
-// TestFollowThroughFlakes has every third request of reader and writer fail, in turns.
+// TestFollowThroughFlakes has four of ten requests of reader and writer fail, half of them after they were served.
 func TestFollowThroughFlakes(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *storagetest.Memory, faults *storagetest.Faulty) {
 		l := acquire(t, worker(faults, "a", ttl), "s")
@@ -210,10 +215,15 @@ func TestFollowThroughFlakes(t *testing.T) {
 		}
 		h, result := follow(t, worker(faults, "r", ttl), event.ID{})
 		<-time.After(time.Second)
-		n := 0
+		dice := rand.New(rand.NewPCG(1, 2))
 		faults.Set(func(storagetest.Op) storagetest.Outcome {
-			n++
-			return []storagetest.Outcome{storagetest.Served, storagetest.Served, storagetest.Away, storagetest.Served, storagetest.LostLate}[n%5]
+			switch n := dice.IntN(10); {
+			case n < 2:
+				return storagetest.Away
+			case n < 4:
+				return storagetest.LostLate
+			}
+			return storagetest.Served
 		})
 		for range 99 {
 			<-time.After(300 * time.Millisecond)

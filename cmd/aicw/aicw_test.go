@@ -115,9 +115,10 @@ type call struct {
 	stdin   string
 	signals chan os.Signal // nil: none come
 	onWrite func(shown string)
+	tune    func(*client.Config) // nil: waits take no time
 }
 
-// aicw runs the program. Its waits take no time.
+// aicw runs the program.
 func aicw(t *testing.T, server string, c call) result {
 	t.Helper()
 	stdout, stderr := &watched{onWrite: c.onWrite}, &watched{}
@@ -133,6 +134,9 @@ func aicw(t *testing.T, server string, c call) result {
 		tune: func(cfg *client.Config) {
 			cfg.NewID = func() string { return session }
 			cfg.Wait = func(ctx context.Context, _ time.Duration) error { return context.Cause(ctx) }
+			if c.tune != nil {
+				c.tune(cfg)
+			}
 		},
 	}
 	done := make(chan int, 1)

@@ -19,7 +19,7 @@ Exit status:
   0    the job completed
   1    the job failed, or something else did
   2    the command line or the request is wrong
-  3    no worker was free, or none could be reached
+  3    no worker was free, none could be reached, or another job holds the session
   4    the job's stream was lost; the job may be running still (aicw attach)
   130  interrupted
 

@@ -165,6 +165,7 @@ func TestRefusalsBeforeTheStream(t *testing.T) {
 	s := startWorker(t, base).post(script("true", "websiteSessionId", "known", "github", github(repoURL)))
 	s.completed()
 	p := startWorker(t, base)
+	other := map[string]any{"repoUrl": "http://127.0.0.1:1/acme/other.git"}
 	for _, tt := range []struct {
 		name    string
 		request map[string]any
@@ -172,8 +173,7 @@ func TestRefusalsBeforeTheStream(t *testing.T) {
 		want    []string
 	}{
 		{"unknown session", script("true", "resumeSessionId", "nobody"), http.StatusNotFound, []string{"session_not_found"}},
-		{"another repository", script("true", "websiteSessionId", "known", "github", map[string]any{"repoUrl": "http://127.0.0.1:1/acme/other.git"}),
-			http.StatusBadRequest, []string{"invalid_request", "github.repoUrl"}},
+		{"another repository", script("true", "websiteSessionId", "known", "github", other), http.StatusBadRequest, []string{"invalid_request", "github.repoUrl"}},
 		{"unknown provider", map[string]any{"userRequest": "x", "codingAssistantProvider": "gpt"}, http.StatusBadRequest, []string{"unsupported_provider", "script"}},
 		{"no request", map[string]any{"codingAssistantProvider": "script"}, http.StatusBadRequest, []string{"invalid_request", "userRequest"}},
 	} {

@@ -81,6 +81,9 @@ func TestAttachWithoutAWorker(t *testing.T) {
 	if !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("error is %v", err)
 	}
+	if len(l.again) == 0 || l.again[0].Reconnect {
+		t.Errorf("told %v", l.again)
+	}
 }
 
 const metadata = `{"schemaVersion":1,"sessionId":"s1","sessionName":"Add it","provider":"script","status":"completed","attempt":2,` +

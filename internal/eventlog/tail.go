@@ -19,7 +19,7 @@ type Tail struct {
 	n      int // the number of the last line read
 	offset int64
 	lines  *bufio.Reader
-	close  func() error
+	close  func()
 }
 
 // Tail starts a tailer behind the event with the number after; 0 is the beginning. Close it, or the file stays open.
@@ -29,16 +29,16 @@ func (l *Log) Tail(after int) *Tail {
 	start := l.index.find(after)
 	t := &Tail{log: l, after: after, n: start.events, offset: start.size}
 	t.lines = bufio.NewReader((*tailReader)(t))
-	t.close = func() error { return nil }
+	t.close = func() {}
 	if l.closed {
 		t.log = nil
 		return t
 	}
 	l.refs++
-	t.close = sync.OnceValue(func() error {
+	t.close = sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.release()
+		_ = l.release() // nothing was written through a tailer
 	})
 	return t
 }
@@ -73,7 +73,7 @@ func (t *Tail) Next(ctx context.Context) ([]byte, event.ID, error) {
 }
 
 // Close lets go of the log. It is idempotent. A Next that waits is ended by its context, not by Close.
-func (t *Tail) Close() error { return t.close() }
+func (t *Tail) Close() { t.close() }
 
 // progress tells whether more can come; asked for before a read, an end of file after it is final or waits for changed.
 func (l *Log) progress() (atEnd bool, changed <-chan struct{}) {
