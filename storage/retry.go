@@ -20,7 +20,8 @@ func (s *Sessions) try(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, min(max(s.cfg.LeaseTTL/8, minTry), maxTry), errNoAnswer)
 }
 
-// retry calls do until its error is not ErrUnavailable. When ctx ends first, the error wraps its cause and do's last error.
+// retry calls do until its error is not ErrUnavailable. When ctx ends first, the error wraps its cause and ErrUnavailable:
+// there was no answer as long as ctx waited for one.
 func (s *Sessions) retry(ctx context.Context, do func() error) error {
 	longest := min(max(s.cfg.LeaseTTL/16, minPause), maxPause)
 	for pause := minPause; ; pause = min(2*pause, longest) {
@@ -31,13 +32,19 @@ func (s *Sessions) retry(ctx context.Context, do func() error) error {
 		if ctx.Err() == nil && sleep(ctx, pause) == nil {
 			continue
 		}
-		cause := context.Cause(ctx)
-		switch {
-		case errors.Is(cause, ErrReplaced):
-			return ErrReplaced
-		case errors.Is(err, cause):
-			return err
-		}
-		return fmt.Errorf("%w: %w", cause, err)
+		return interrupted(context.Cause(ctx), err)
 	}
+}
+
+// interrupted completes the error of what was tried last when its context ended.
+func interrupted(cause, err error) error {
+	if errors.Is(cause, ErrReplaced) {
+		return ErrReplaced
+	}
+	for _, missing := range []error{cause, ErrUnavailable} {
+		if !errors.Is(err, missing) {
+			err = fmt.Errorf("%w: %w", missing, err)
+		}
+	}
+	return err
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/cmd/aicw/internal/view"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/client"
-	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
 const help = `aicw gives jobs to AI coding workers and shows them as they run.
@@ -25,9 +24,8 @@ Exit status:
 
 Environment:
   AICW_SERVER          the worker, or the proxy before the workers (default http://localhost:5000)
-  AICW_API_KEY         the API key of the workers
   AICW_AUTH            the provider's credential, a key or JSON; without it the usual variable of the provider is taken
-                       (CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, CODEX_API_KEY or OPENAI_API_KEY)
+                       (CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY)
   AICW_GIT_TOKEN       the token for the repository, whatever its host
   GITHUB_TOKEN         the token for repositories on github.com, and for no other (GH_TOKEN too)
   NO_COLOR             no colours`
@@ -42,9 +40,9 @@ type app struct {
 	signals        func() (sent <-chan os.Signal, stop func())
 	tune           func(*client.Config) // tests make the client impatient; nil: as it is
 
-	server, apiKeyFile string
-	json               bool
-	parsed             bool // the command line was right: what goes wrong from here on is not the usage
+	server string
+	json   bool
+	parsed bool // the command line was right: what goes wrong from here on is not the usage
 }
 
 // run executes the command line and returns the exit status.
@@ -71,7 +69,6 @@ func (a *app) command() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "the worker's address (AICW_SERVER, default "+defaultServer+")")
-	flags.StringVar(&a.apiKeyFile, "api-key-file", "", "file with the workers' API key (AICW_API_KEY)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object on each line, as the worker sent it")
 	root.AddCommand(a.runCommand(), a.attachCommand(), a.sessionsCommand(), a.showCommand(), a.abortCommand(), a.demoCommand())
 	return root
@@ -89,14 +86,7 @@ func (a *app) serverURL() string {
 
 // client makes the client of one command. Its owner closes it.
 func (a *app) client(cfg client.Config) (*client.Client, error) {
-	key := secret.New(a.getenv("AICW_API_KEY"))
-	if a.apiKeyFile != "" {
-		var err error
-		if key, err = readSecret(a.apiKeyFile); err != nil {
-			return nil, err
-		}
-	}
-	cfg.BaseURL, cfg.APIKey = a.serverURL(), key
+	cfg.BaseURL = a.serverURL()
 	if a.tune != nil {
 		a.tune(&cfg)
 	}

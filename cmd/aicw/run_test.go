@@ -140,8 +140,6 @@ func TestRefusedFiles(t *testing.T) {
 		{"run", "--auth-file", empty, "x"},
 		{"run", "--image", empty, "x"},
 		{"run", "--token-file", empty, "--repo", "https://h/r", "x"},
-		{"sessions", "--api-key-file", empty},
-		{"sessions", "--api-key-file", empty + "-missing"},
 	} {
 		if got := aicw(t, f.URL, call{args: args}); got.status != exitUsage || !strings.Contains(got.stderr, empty) {
 			t.Errorf("%v: status %d, %s", args, got.status, got.stderr)
@@ -152,7 +150,7 @@ func TestRefusedFiles(t *testing.T) {
 // A credential goes to the provider and the host that it is for, and nowhere else.
 func TestCredentialsFromTheEnvironment(t *testing.T) {
 	env := map[string]string{
-		"ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai", "GITHUB_TOKEN": "github", "AICW_API_KEY": "api",
+		"ANTHROPIC_API_KEY": "anthropic", "OPENAI_API_KEY": "openai", "GITHUB_TOKEN": "github",
 	}
 	with := func(more ...string) map[string]string {
 		all := map[string]string{}
@@ -172,7 +170,7 @@ func TestCredentialsFromTheEnvironment(t *testing.T) {
 		{"github.com", "claude-code", "https://github.com/u/r", env, "anthropic", "github"},
 		{"another host", "ClaudeAgentSDK", "https://github.com.evil.example/u/r", env, "anthropic", nil},
 		{"not encrypted", "Claude", "http://github.com/u/r", env, "anthropic", nil},
-		{"codex", "codex", "https://user@GitHub.com/u/r", env, "openai", "github"},
+		{"another provider", "codex", "https://user@GitHub.com/u/r", env, nil, "github"},
 		{"no provider", "", "https://github.com/u/r", env, nil, "github"},
 		{"script", "script", "https://github.com/u/r", env, nil, "github"},
 		{"meant for any", "script", "https://other.example/u/r", with("AICW_AUTH", "own", "AICW_GIT_TOKEN", "any"), "own", "any"},
@@ -180,7 +178,7 @@ func TestCredentialsFromTheEnvironment(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := startFake(t, map[string]http.HandlerFunc{"POST /execute": func(w http.ResponseWriter, r *http.Request) {
-				if got := r.Header.Get("Authorization"); got != "Bearer api" {
+				if got := r.Header.Get("Authorization"); got != "" {
 					t.Errorf("authorization is %q", got)
 				}
 				stream(completed)(w, r)

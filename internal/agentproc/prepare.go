@@ -15,14 +15,14 @@ import (
 func PrepareDir(ctx context.Context, agent *Agent, path string) error {
 	err := agent.probe(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if agent.MkdirAll(ctx, path) == nil {
-			return nil
+		if agent.MkdirAll(ctx, path) != nil {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				return fmt.Errorf("prepare the directory %s: %w", path, err)
+			}
 		}
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return fmt.Errorf("prepare the directory %s: %w", path, err)
-		}
+		err = agent.probe(ctx, path) // another preparation may have made it a moment ago, and not opened it yet
 	}
-	if err == nil || agent.probe(ctx, path) == nil {
+	if err == nil {
 		return nil
 	}
 	openEmpty(path)

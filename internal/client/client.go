@@ -14,15 +14,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
 // Config says which workers to talk to, and how patiently. Only BaseURL is required.
 type Config struct {
-	BaseURL string        // of one worker or of the proxy before many: http://localhost:5000
-	APIKey  secret.String // sent as a bearer token; empty: none
-	OnRetry func(Retry)   // told before each wait; nil: nobody is
+	BaseURL string      // of one worker or of the proxy before many: http://localhost:5000
+	OnRetry func(Retry) // told before each wait; nil: nobody is
 
 	BusyWait  time.Duration // how long, in all, a call waits for a worker that takes it; default 5 minutes, negative: not at all
 	LostWait  time.Duration // how long, in all, a stream without any progress is waited for; default 2 minutes
@@ -128,13 +125,6 @@ func (c *Client) url(query url.Values, elements ...string) string {
 	}
 	u.RawQuery = query.Encode()
 	return u.String()
-}
-
-// authorize adds the API key.
-func (c *Client) authorize(req *http.Request) {
-	if !c.cfg.APIKey.IsZero() {
-		req.Header.Set("Authorization", "Bearer "+c.cfg.APIKey.Reveal())
-	}
 }
 
 // checkID refuses what cannot be a session's ID before it becomes part of a URL.

@@ -108,7 +108,6 @@ func (c *Client) preparePost(body []byte) func(*http.Request) {
 		if err == nil {
 			req.URL = target
 		}
-		c.authorize(req)
 		req.Method = http.MethodPost
 		req.Header.Set("Content-Type", "application/json")
 		if len(body) > bigBody {

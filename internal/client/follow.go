@@ -111,7 +111,6 @@ func (c *Client) prepareStream(r *reader) func(*http.Request) {
 		if err == nil {
 			req.URL = target
 		}
-		c.authorize(req)
 		if r.last != "" {
 			req.Header.Set("Last-Event-ID", r.last)
 		}

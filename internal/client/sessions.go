@@ -161,7 +161,6 @@ func (c *Client) call(ctx context.Context, method, target string, body []byte, v
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	c.authorize(req)
 	res, err := c.http.Do(req)
 	if err != nil {
 		return callFailed(ctx, err)

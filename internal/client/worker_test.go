@@ -21,8 +21,8 @@ const sessionID = "3f6c1e0a-7d57-4c7e-9d0b-2f0a6f3f9b11"
 
 // seen is a request as the worker got it.
 type seen struct {
-	Method, URI, LastEventID, Authorization, Accept string
-	Body                                            string
+	Method, URI, LastEventID, Accept string
+	Body                             string
 }
 
 // fakeWorker answers the n-th request with the n-th step, and notes what it was asked.
@@ -56,7 +56,7 @@ func (w *fakeWorker) note(req *http.Request) http.HandlerFunc {
 	defer w.mu.Unlock()
 	w.requests = append(w.requests, seen{
 		Method: req.Method, URI: req.RequestURI, LastEventID: req.Header.Get("Last-Event-ID"),
-		Authorization: req.Header.Get("Authorization"), Accept: req.Header.Get("Accept"), Body: string(body),
+		Accept: req.Header.Get("Accept"), Body: string(body),
 	})
 	if len(w.steps) == 0 {
 		return nil

@@ -17,19 +17,17 @@ import (
 // errClientGone ends a request whose body never came; nobody is there to be answered.
 var errClientGone = &refusal{Status: http.StatusBadRequest, Code: event.InvalidRequest, Message: "the request's body was cut off"}
 
-// readBody reads a JSON body to its end, within the limits of size and time. Only a body that was read to its end lets
-// net/http notice a client that goes away.
+// readBody reads a JSON body to its end, within the limits of size and time. At the end net/http lifts the time limit, and
+// begins to watch for a client that goes away.
 func (s *Server) readBody(c *gin.Context) ([]byte, error) {
 	if err := checkContentType(c.Request.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	conn := http.NewResponseController(c.Writer)
-	_ = conn.SetReadDeadline(time.Now().Add(s.cfg.Timing.Body))
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(s.cfg.Timing.Body))
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, s.cfg.MaxBody))
 	if err != nil {
 		return nil, s.bodyFailure(err)
 	}
-	_ = conn.SetReadDeadline(time.Time{})
 	return body, nil
 }
 

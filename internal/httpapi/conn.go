@@ -11,16 +11,16 @@ type listener struct{ net.Listener }
 // Accept implements net.Listener.
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if tcp, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: tcp}, err
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	return &conn{Conn: c}, nil
 }
 
 // conn holds back what net/http writes in pieces of at most 4 KiB, until a frame is complete. It is written to by one
 // goroutine at a time, as net/http's own buffer is.
 type conn struct {
-	*net.TCPConn
+	net.Conn
 	holding bool
 	held    []byte
 	err     error // of a frame that was cut: whatever came after it would be taken for its rest
@@ -35,8 +35,16 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.held = append(c.held, p...)
 		return len(p), nil
 	default:
-		return c.TCPConn.Write(p)
+		return c.Conn.Write(p)
 	}
+}
+
+// CloseWrite lets net/http end a connection whose client still sends so that the client can read the answer.
+func (c *conn) CloseWrite() error {
+	if tcp, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
 }
 
 // inOnePiece sends all that write writes by one system call.
@@ -47,7 +55,7 @@ func (c *conn) inOnePiece(write func() error) error {
 	if err != nil {
 		return err
 	}
-	_, c.err = c.TCPConn.Write(c.held)
+	_, c.err = c.Conn.Write(c.held)
 	c.held = c.held[:0]
 	if cap(c.held) > keptFrame {
 		c.held = nil

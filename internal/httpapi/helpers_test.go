@@ -272,12 +272,17 @@ func config(t testing.TB, r httpapi.Runner, stored *sessions) httpapi.Config {
 
 func serve(t testing.TB, cfg httpapi.Config) *worker {
 	t.Helper()
-	w := &worker{t: t, served: make(chan error, 1), logs: new(logBuffer)}
-	cfg.Log = zerolog.New(w.logs)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, cfg, ln)
+}
+
+func serveOn(t testing.TB, cfg httpapi.Config, ln net.Listener) *worker {
+	t.Helper()
+	w := &worker{t: t, served: make(chan error, 1), logs: new(logBuffer)}
+	cfg.Log = zerolog.New(w.logs)
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.addr, w.url = stop, ln.Addr().String(), "http://"+ln.Addr().String()
 	w.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}

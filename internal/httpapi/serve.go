@@ -100,7 +100,7 @@ func (s *Server) httpServer() *http.Server {
 	server := &http.Server{
 		Handler:                      s.handler,
 		ReadHeaderTimeout:            s.cfg.Timing.Header,
-		ReadTimeout:                  s.cfg.Timing.Body, // bodies that no handler reads; readers of streams clear it
+		ReadTimeout:                  s.cfg.Timing.Body, // for bodies that no handler reads, too
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,

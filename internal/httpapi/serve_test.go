@@ -46,9 +46,13 @@ func TestIdleWorkerStopsAtOnce(t *testing.T) {
 	if id, _, err := s.event(); id != "1-1" || err != nil {
 		t.Fatalf("%s, %v", id, err)
 	}
+	begun := time.Now()
 	w.stop()
 	if err := w.wait(); err != nil {
 		t.Error(err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("stopped after %s", took)
 	}
 	if got := s.rest(); got != nil {
 		t.Errorf("got %v", got)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -105,7 +104,6 @@ func (s *Server) streamSession(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}) // it was for the request; the answer may take hours
 	if !accepts(c.Request.Header, "text/event-stream") {
 		s.history(c, id)
 		return

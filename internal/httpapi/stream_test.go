@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -247,29 +248,67 @@ func TestReaderThatNeverReads(t *testing.T) {
 	}
 }
 
-// Every frame comes by one write, larger ones than net/http's own buffer included: a client that looks at each read of
-// its own sees whole frames.
-func TestFramesArriveInOnePiece(t *testing.T) {
-	w, run, log, s := busy(t, newSessions(), httpapi.Timing{}, 1)
-	defer s.cancel()
-	conn := w.dial("GET /sessions/s/stream HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
-	buf := make([]byte, 1<<20)
-	n, err := conn.Read(buf)
-	if head := string(buf[:n]); err != nil || !strings.HasSuffix(head, "\r\n\r\n") || !strings.HasPrefix(head, "HTTP/1.1 200") {
-		t.Fatalf("header %q, %v", head, err)
+// recorder is a listener whose connections note each write.
+type recorder struct {
+	net.Listener
+	mu     sync.Mutex
+	writes []string
+}
+
+type recorded struct {
+	net.Conn
+	by *recorder
+}
+
+func (r *recorder) Accept() (net.Conn, error) {
+	c, err := r.Listener.Accept()
+	return recorded{c, r}, err
+}
+
+func (c recorded) Write(p []byte) (int, error) {
+	c.by.mu.Lock()
+	defer c.by.mu.Unlock()
+	c.by.writes = append(c.by.writes, string(p))
+	return c.Conn.Write(p)
+}
+
+// Every frame is one write to the socket, larger ones than net/http's own buffer included: a client that looks at each
+// read of its own sees whole frames.
+func TestFramesAreSentInOnePiece(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, size := range []int{10, 3000, 5000, 9000, 20000} {
+	wire := &recorder{Listener: ln}
+	r := newRunner(t)
+	w := serveOn(t, config(t, r, newSessions()), wire)
+	posted := make(chan *stream, 1)
+	go func() { posted <- w.stream("POST", "/execute", minimal) }()
+	run := r.next()
+	log := run.begin("s", 1)
+	sizes := []int{10, 3000, 5000, 9000, 20000, 300000}
+	for _, size := range sizes {
 		say(t, log, strings.Repeat("x", size))
-		n, err := conn.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := string(buf[:n])
-		if !strings.Contains(got, fmt.Sprintf("\r\nid: 1-%d\ndata: ", i+1)) || !strings.HasSuffix(got, "}\n\n\r\n") {
-			t.Errorf("%d bytes: one read has %d: %.60q … %q", size, n, got, got[max(0, n-20):])
-		}
 	}
 	run.end(log, nil)
+	(<-posted).rest()
+	if err := w.wait(); err != nil {
+		t.Fatal(err)
+	}
+	wire.mu.Lock()
+	defer wire.mu.Unlock()
+	head, frames := wire.writes[0], wire.writes[1:]
+	if !strings.HasPrefix(head, "HTTP/1.1 200") || !strings.HasSuffix(head, "\r\n\r\n") {
+		t.Errorf("first write %q", head)
+	}
+	if len(frames) < len(sizes)+1 {
+		t.Fatalf("%d writes", len(frames))
+	}
+	for i, frame := range frames[:len(sizes)+1] {
+		if !strings.Contains(frame, fmt.Sprintf("\r\nid: 1-%d\ndata: {", i+1)) || !strings.HasSuffix(frame, "}\n\n\r\n") {
+			t.Errorf("write %d: %.60q, %d bytes", i+1, frame, len(frame))
+		}
+	}
 }
 
 func TestStreamOutlivesTheBodysDeadline(t *testing.T) {
