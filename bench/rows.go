@@ -13,7 +13,7 @@ import (
 
 // store measures boot, first event, a whole empty job, and memory on one store.
 func (b *bench) store(ctx context.Context, name string, env map[string]string) error {
-	var boot, connected, empty, repo []time.Duration
+	var boot, connected, empty, repo, host, own []time.Duration
 	var idle, busy []int64
 	for i := range b.rounds + 1 {
 		p, err := b.start(ctx, env)
@@ -32,6 +32,7 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 			return err
 		}
 		settle()
+		before := len(b.host.Requests())
 		cloned, err := q.job(ctx, "echo", b.small)
 		if err != nil {
 			q.kill()
@@ -40,6 +41,11 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 		if i == 0 {
 			continue // warms the caches
 		}
+		var hosts time.Duration
+		for _, r := range b.host.Requests()[before:] {
+			hosts += r.Took
+		}
+		host, own = append(host, hosts), append(own, cloned.total-hosts)
 		boot, idle, busy = append(boot, p.boot), append(idle, idleRSS), append(busy, cloned.busyRSS)
 		connected, empty, repo = append(connected, plain.connected), append(empty, plain.total), append(repo, cloned.total)
 	}
@@ -47,6 +53,8 @@ func (b *bench) store(ctx context.Context, name string, env map[string]string) e
 	row(name+": POST to connected", connected)
 	row(name+": empty job, no repository", empty)
 	row(name+": empty job, small repository", repo)
+	row("  of it the git host's own processes", host)
+	row("  of it the worker's own time", own)
 	rowMB(name+": RSS idle", idle)
 	rowMB(name+": RSS busy", busy)
 	return nil

@@ -134,7 +134,7 @@ func (h *Host) removeDir() error {
 
 // ServeHTTP implements http.Handler.
 func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+	rec := &recorder{ResponseWriter: w, status: http.StatusOK, begun: time.Now()}
 	defer h.record(r, rec)
 	if f, ok := h.takeFault(r); ok {
 		if h.act(rec, r, f) {

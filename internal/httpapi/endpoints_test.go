@@ -187,9 +187,11 @@ func TestAbort(t *testing.T) {
 	check(`{"sessionId":"still"}`, 200, "not_running")
 	check(`{"sessionId":"none"}`, 404, "session_not_found")
 
-	go w.stream("POST", "/execute", minimal)
+	posted := make(chan *stream, 1)
+	go func() { posted <- w.stream("POST", "/execute", minimal) }()
 	run := r.next()
 	log := run.begin("here", 1)
+	<-posted
 	check(`{"sessionId":"elsewhere"}`, 202, "requested")
 	if err := run.ctx.Err(); err != nil {
 		t.Errorf("another session's abort reached this job: %v", err)

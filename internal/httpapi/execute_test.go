@@ -97,10 +97,7 @@ func TestOneOfManyPostsRuns(t *testing.T) {
 
 // A busy worker answers before the body has come, and even to a body that never comes.
 func TestBusyDoesNotReadTheBody(t *testing.T) {
-	r := newRunner(t)
-	w := serve(t, config(t, r, newSessions()))
-	go w.stream("POST", "/execute", minimal)
-	r.next().begin("s", 1)
+	w, _, _, _ := busy(t, newSessions(), httpapi.Timing{}, 1)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", w.url+"/execute", iotest.ErrReader(nil))
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,10 @@
 package httpapi_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,7 +22,6 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
-	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
 // patience is how long a test waits for what must come.
@@ -132,100 +129,6 @@ func say(t testing.TB, log *eventlog.Log, text string) {
 		t.Fatal(err)
 	}
 }
-
-// sessions is a session store in memory. A nil function is not to be called.
-type sessions struct {
-	mu      sync.Mutex
-	stored  map[string][]string // the lines of each session
-	changed chan struct{}
-	ping    func(context.Context) error
-	abort   func(id string) (bool, error)
-	list    func(cursor string, limit int) ([]storage.Metadata, string, error)
-	err     error // of every reading
-}
-
-func newSessions() *sessions {
-	return &sessions{stored: make(map[string][]string), changed: make(chan struct{})}
-}
-
-// add stores a session's event.
-func (s *sessions) add(id string, e event.Event) {
-	line, err := e.MarshalJSON()
-	if err != nil {
-		panic(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stored[id] = append(s.stored[id], string(line))
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-func (s *sessions) read(id string) (lines []string, changed chan struct{}, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return nil, nil, s.err
-	}
-	lines, ok := s.stored[id]
-	if !ok {
-		return nil, nil, fmt.Errorf("session %s: %w", id, storage.ErrNotFound)
-	}
-	return lines, s.changed, nil
-}
-
-func (s *sessions) Ping(ctx context.Context) error { return s.ping(ctx) }
-
-func (s *sessions) Metadata(_ context.Context, id string) (storage.Metadata, error) {
-	lines, _, err := s.read(id)
-	m := storage.Metadata{SessionID: id}
-	if len(lines) > 0 {
-		m.Attempt = event.IDOf([]byte(lines[len(lines)-1])).Attempt
-	}
-	return m, err
-}
-
-func (s *sessions) List(_ context.Context, cursor string, limit int) ([]storage.Metadata, string, error) {
-	return s.list(cursor, limit)
-}
-
-func (s *sessions) Events(_ context.Context, id string, after event.ID, emit func([]byte) error) error {
-	lines, _, err := s.read(id)
-	for _, line := range lines {
-		if err == nil && after.Before(event.IDOf([]byte(line))) {
-			err = emit([]byte(line))
-		}
-	}
-	return err
-}
-
-func (s *sessions) Follow(ctx context.Context, id string, after event.ID, emit func([]byte) error) error {
-	for {
-		lines, changed, err := s.read(id)
-		if err != nil {
-			return err
-		}
-		for _, line := range lines {
-			if !after.Before(event.IDOf([]byte(line))) {
-				continue
-			}
-			if err := emit([]byte(line)); err != nil {
-				return err
-			}
-			after = event.IDOf([]byte(line))
-		}
-		if n := len(lines); n > 0 && event.Terminal(event.TypeOf([]byte(lines[n-1]))) {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (s *sessions) RequestAbort(_ context.Context, id string) (bool, error) { return s.abort(id) }
 
 // worker is a server on a real socket.
 type worker struct {
@@ -354,88 +257,6 @@ func (w *worker) open(ctx context.Context, method, path, body string, header ...
 
 // minimal is the smallest good request.
 const minimal = `{"userRequest":"do it","codingAssistantProvider":"script"}`
-
-// stream is an SSE response.
-type stream struct {
-	t      testing.TB
-	resp   *http.Response
-	lines  *bufio.Reader
-	cancel context.CancelFunc
-}
-
-func (w *worker) stream(method, path, body string, header ...string) *stream {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	w.t.Cleanup(cancel)
-	resp := w.open(ctx, method, path, body, append(header, "Accept", "text/event-stream")...)
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
-		raw, _ := io.ReadAll(resp.Body)
-		w.t.Fatalf("%s %s: %d %s: %s", method, path, resp.StatusCode, resp.Header.Get("Content-Type"), raw)
-	}
-	return &stream{t: w.t, resp: resp, lines: bufio.NewReader(resp.Body), cancel: cancel}
-}
-
-// frame is one frame as it was sent; io.EOF after the last.
-func (s *stream) frame() (string, error) {
-	var frame strings.Builder
-	for {
-		line, err := s.lines.ReadString('\n')
-		if err != nil {
-			if frame.Len()+len(line) > 0 {
-				s.t.Errorf("the stream ends within a frame: %.100q…", frame.String()+line)
-			}
-			return "", err
-		}
-		if line == "\n" {
-			return frame.String(), nil
-		}
-		frame.WriteString(line)
-	}
-}
-
-// event is the next event's ID and JSON; comments are passed over.
-func (s *stream) event() (id, data string, err error) {
-	for {
-		frame, err := s.frame()
-		if err != nil {
-			return "", "", err
-		}
-		if strings.HasPrefix(frame, ":") {
-			continue
-		}
-		head, data, ok := strings.Cut(frame, "\ndata: ")
-		id, isID := strings.CutPrefix(head, "id: ")
-		if !ok || !isID || strings.Count(data, "\n") != 1 {
-			return "", "", fmt.Errorf("frame %q is not an id and one line of data", frame)
-		}
-		return id, strings.TrimSuffix(data, "\n"), nil
-	}
-}
-
-// rest is the IDs of all that comes up to the end, which must be a clean one.
-func (s *stream) rest() []string {
-	s.t.Helper()
-	defer s.resp.Body.Close()
-	var ids []string
-	for {
-		id, _, err := s.event()
-		if errors.Is(err, io.EOF) {
-			return ids
-		}
-		if err != nil {
-			s.t.Errorf("after %d events: %v", len(ids), err)
-			return ids
-		}
-		ids = append(ids, id)
-	}
-}
-
-// restLater reads beside the test.
-func (s *stream) restLater() <-chan []string {
-	ids := make(chan []string, 1)
-	go func() { ids <- s.rest() }()
-	return ids
-}
 
 // eventually waits for what other goroutines bring about.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -245,69 +244,6 @@ func TestReaderThatNeverReads(t *testing.T) {
 	}
 	if err := w.wait(); err != nil {
 		t.Error(err)
-	}
-}
-
-// recorder is a listener whose connections note each write.
-type recorder struct {
-	net.Listener
-	mu     sync.Mutex
-	writes []string
-}
-
-type recorded struct {
-	net.Conn
-	by *recorder
-}
-
-func (r *recorder) Accept() (net.Conn, error) {
-	c, err := r.Listener.Accept()
-	return recorded{c, r}, err
-}
-
-func (c recorded) Write(p []byte) (int, error) {
-	c.by.mu.Lock()
-	defer c.by.mu.Unlock()
-	c.by.writes = append(c.by.writes, string(p))
-	return c.Conn.Write(p)
-}
-
-// Every frame is one write to the socket, larger ones than net/http's own buffer included: a client that looks at each
-// read of its own sees whole frames.
-func TestFramesAreSentInOnePiece(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wire := &recorder{Listener: ln}
-	r := newRunner(t)
-	w := serveOn(t, config(t, r, newSessions()), wire)
-	posted := make(chan *stream, 1)
-	go func() { posted <- w.stream("POST", "/execute", minimal) }()
-	run := r.next()
-	log := run.begin("s", 1)
-	sizes := []int{10, 3000, 5000, 9000, 20000, 300000}
-	for _, size := range sizes {
-		say(t, log, strings.Repeat("x", size))
-	}
-	run.end(log, nil)
-	(<-posted).rest()
-	if err := w.wait(); err != nil {
-		t.Fatal(err)
-	}
-	wire.mu.Lock()
-	defer wire.mu.Unlock()
-	head, frames := wire.writes[0], wire.writes[1:]
-	if !strings.HasPrefix(head, "HTTP/1.1 200") || !strings.HasSuffix(head, "\r\n\r\n") {
-		t.Errorf("first write %q", head)
-	}
-	if len(frames) < len(sizes)+1 {
-		t.Fatalf("%d writes", len(frames))
-	}
-	for i, frame := range frames[:len(sizes)+1] {
-		if !strings.Contains(frame, fmt.Sprintf("\r\nid: 1-%d\ndata: {", i+1)) || !strings.HasSuffix(frame, "}\n\n\r\n") {
-			t.Errorf("write %d: %.60q, %d bytes", i+1, frame, len(frame))
-		}
 	}
 }
 
