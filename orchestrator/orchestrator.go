@@ -31,10 +31,10 @@ type Config struct {
 	Sessions     Sessions
 	Git          Git
 	Snapshots    snapshot.Archiver
-	Workspaces   string           // the folder of the workspaces, in which the agent can write
-	StateDir     string           // the worker's own files
-	Agent        agentproc.Config // the agent's uid and PATH; each job has a scrubber of its own
-	Secrets      []secret.String  // the worker's own, scrubbed from everything that a job says
+	Workspaces   string                                          // the folder of the workspaces, in which the agent can write
+	StateDir     string                                          // the worker's own files
+	Agents       func(context.Context) (*agentproc.Agent, error) // an agent of the job's own, without a scrubber yet
+	Secrets      []secret.String                                 // the worker's own, scrubbed from everything that a job says
 	GitToken     func(repoURL string) secret.String
 	BranchPrefix string
 	ContainerID  string

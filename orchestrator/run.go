@@ -35,6 +35,7 @@ type run struct {
 	log   *eventlog.Log
 
 	workspace, home, checkout string // absolute
+	made                      bool   // the workspace is this run's
 	repo                      *gitops.Repo
 
 	touched  bool             // the agent may have changed the workspace, so it must be saved
@@ -65,15 +66,12 @@ func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
 		r.lease = lease
 		leased <- err
 	}()
-	agentCfg := o.cfg.Agent
-	agentCfg.Scrubber = r.scrub
-	agent, agentErr := agentproc.Start(ctx, agentCfg)
-	r.agent = agent
+	agentErr := r.startAgent(ctx)
 	if err := <-leased; err != nil {
 		return nil, err
 	}
 	if agentErr != nil {
-		return nil, fmt.Errorf("start the agent's supervisor: %w", agentErr)
+		return nil, agentErr
 	}
 	if err := r.prepareWorkspace(ctx); err != nil {
 		return nil, err
@@ -87,6 +85,21 @@ func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
 	}
 	r.lease.Ship(r.log)
 	return r, nil
+}
+
+// startAgent also tries to make the workspace, while the lease is being asked for: it costs a process, and only a session
+// that was never on this machine has no folder yet.
+func (r *run) startAgent(ctx context.Context) error {
+	agent, err := r.cfg.Agents(ctx)
+	if err != nil {
+		return fmt.Errorf("start the agent's supervisor: %w", err)
+	}
+	agent.SetScrubber(r.scrub)
+	r.agent = agent
+	r.workspace = filepath.Join(r.cfg.Workspaces, r.id)
+	r.home = filepath.Join(r.workspace, "home")
+	r.made = agent.Command("mkdir", "-m", "0700", "--", r.workspace, r.home).Run(ctx) == nil
+	return nil
 }
 
 // secrets are all that must never leave this worker in anything the job says.
@@ -134,25 +147,19 @@ func (r *run) directory() string {
 // emptyCheckout is the folder of a job without a repository.
 const emptyCheckout = "checkout/work"
 
+// prepareWorkspace makes sure of an empty workspace. Where something stands in the way (a crash's leftovers, a missing
+// WORKSPACE_DIR) it may be removed now that the session is this worker's.
 func (r *run) prepareWorkspace(ctx context.Context) error {
-	r.workspace = filepath.Join(r.cfg.Workspaces, r.id)
-	r.home = filepath.Join(r.workspace, "home")
 	cloned := emptyCheckout
 	if g := r.lease.Metadata().GitHub; g != nil {
 		cloned = g.ClonedPath
 		r.branch = g.Branch
 	}
 	r.checkout = filepath.Join(r.workspace, filepath.FromSlash(cloned))
-	return r.makeWorkspace(ctx)
-}
-
-// makeWorkspace makes the folders of a session that was never here, in one quick child; anything unusual (a crash's
-// leftovers, a missing WORKSPACE_DIR) takes the long way once.
-func (r *run) makeWorkspace(ctx context.Context) error {
-	quick := r.agent.Command("mkdir", "-m", "0700", "--", r.workspace, r.home).Run
-	if quick(ctx) == nil {
+	if r.made {
 		return nil
 	}
+	r.made = true
 	if err := agentproc.PrepareDir(ctx, r.agent, r.cfg.Workspaces); err != nil {
 		return fmt.Errorf("prepare WORKSPACE_DIR: %w", err)
 	}
@@ -191,7 +198,7 @@ func (r *run) close() {
 	}
 	if r.agent != nil {
 		r.warn(r.agent.KillAll(ctx), "agent not stopped")
-		if r.workspace != "" {
+		if r.made {
 			r.warn(r.agent.RemoveAll(ctx, r.workspace), "workspace not removed")
 		}
 		r.warn(r.agent.Close(), "supervisor not stopped")

@@ -137,6 +137,10 @@ func (a *Agent) UID() int { return a.uid }
 // Scrub returns text without the job's secrets.
 func (a *Agent) Scrub(text string) string { return a.cfg.Scrubber.Text(text) }
 
+// SetScrubber replaces Config.Scrubber, for an agent that was started before its job was known. Call it before the
+// first command.
+func (a *Agent) SetScrubber(s *secret.Scrubber) { a.cfg.Scrubber = s }
+
 // KillAll kills every process of the agent: on return none is left of those that existed when it was called, whatever
 // they did to get away. A command that is started meanwhile may be killed too. ctx bounds the waiting, not the killing.
 func (a *Agent) KillAll(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -24,7 +25,9 @@ const endTimeout = 2 * time.Minute
 
 // build makes the parts and hands each what it needs. Nothing is asked of storage or of any other host yet, so a worker
 // answers /health whatever is away.
-func build(cfg config.Config, opts Options, state string) (*httpapi.Server, error) {
+func build(
+	cfg config.Config, opts Options, state string, agents func(context.Context) (*agentproc.Agent, error),
+) (*httpapi.Server, error) {
 	store, kind, err := openStore(cfg)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func build(cfg config.Config, opts Options, state string) (*httpapi.Server, erro
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
-		Agent:    agentproc.Config{UID: cfg.AgentUID, Path: opts.Path},
+		Agents:   agents,
 		Secrets:  []secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken},
 		GitToken: githubOnly(cfg.GitHubToken), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -38,7 +37,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		return err
 	}
 	defer removeState()
-	server, err := build(cfg, opts, state)
+	warm := newWarmAgent(cfg, opts)
+	defer warm.close()
+	server, err := build(cfg, opts, state, warm.take)
 	if err != nil {
 		return err
 	}
@@ -50,27 +51,8 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if opts.Listening != nil {
 		opts.Listening(ln.Addr())
 	}
-	go checkWorkspace(ctx, cfg, opts)
+	go warm.start(ctx)
 	return server.Serve(ctx, ln)
-}
-
-// checkWorkspace says at start what would otherwise be the first job's failure. It does not hold up the start: a child
-// of the agent's uid has to look.
-func checkWorkspace(ctx context.Context, cfg config.Config, opts Options) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	agent, err := agentproc.Start(ctx, agentproc.Config{UID: cfg.AgentUID, Path: opts.Path})
-	if err != nil {
-		opts.Log.Error().Err(err).Msg("the agent's supervisor does not start: jobs will fail")
-		return
-	}
-	defer func() { _ = agent.Close() }()
-	if err := agentproc.PrepareDir(ctx, agent, cfg.WorkspaceDir); err != nil && ctx.Err() == nil {
-		opts.Log.Error().Err(err).Msg("WORKSPACE_DIR cannot be used: jobs will fail")
-	}
-	if os.Getuid() != 0 {
-		opts.Log.Warn().Int("uid", agent.UID()).Msg("not root: the agent runs under the worker's own uid and can read what the worker can")
-	}
 }
 
 // stateDir makes sure of the folder for the worker's own files, closed to everybody else.

@@ -61,7 +61,7 @@ func (p *Provider) Run(ctx context.Context, t providers.Task, emit func(provider
 		return providers.Result{}, err
 	}
 	scratch := path.Join(t.Home, "tmp")
-	if err := t.Agent.MkdirAll(ctx, scratch); err != nil {
+	if err := t.Agent.Command("mkdir", "-p", "--", scratch).Run(ctx); err != nil {
 		return providers.Result{}, fmt.Errorf("make the script's home: %w", err)
 	}
 	cmd := t.Agent.Command("/bin/sh", "-c", fromPipe)
