@@ -66,16 +66,14 @@ func (c checkout) head(ctx context.Context) (hash string, unborn bool, err error
 	return hash, false, err
 }
 
-// initialize makes an empty repository that is on branch, as git clone does it for a branch of a clean URL.
-func (c checkout) initialize(ctx context.Context, url, branch string) error {
+// initialize makes an empty repository that is on branch; its configuration comes later.
+func (c checkout) initialize(ctx context.Context, branch string) error {
 	cmd := c.agent.Command("git", "init", "-q", "--template=", "--initial-branch="+branch, c.dir)
 	cmd.Dir, cmd.Env = "/", c.environment()
-	if err := cmd.Run(ctx); err != nil {
-		return err
-	}
-	return c.agent.WriteFile(ctx, c.path("config"), 0o644, strings.NewReader(c.config(url, branch)))
+	return cmd.Run(ctx)
 }
 
+// config is what git clone writes for a branch of a clean URL, and who commits.
 func (c checkout) config(url, branch string) string {
 	refspec := fmt.Sprintf("+refs/heads/%s:refs/remotes/origin/%s", branch, branch)
 	return "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n" +

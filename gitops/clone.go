@@ -31,16 +31,19 @@ func (g *Git) Clone(
 
 func (r *Repo) clone(ctx context.Context, refs Refs, m *meter) error {
 	got, err := r.download(ctx, refs, m)
-	if err != nil || refs.Empty {
+	switch {
+	case err != nil:
 		return err
+	case refs.Empty:
+		return r.co.write(ctx, []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch))})
 	}
 	r.base, r.known = got.head, []string{got.head}
 	m.set(80, "Copying objects")
-	if err := r.fill(ctx, got.pack, got.shallows); err != nil {
+	if err := r.fill(ctx, refs, got); err != nil {
 		return fmt.Errorf("fill the checkout: %w", err)
 	}
 	m.set(90, "Checking out files")
-	if err := r.co.checkOut(ctx, refs, r.base); err != nil {
+	if err := r.co.run(ctx, "reset", "-q", "--hard"); err != nil {
 		return fmt.Errorf("check out: %w", err)
 	}
 	return nil
@@ -52,7 +55,7 @@ func (r *Repo) download(ctx context.Context, refs Refs, m *meter) (got fetched, 
 	defer cancel(nil)
 	made := make(chan error, 1)
 	go func() {
-		err := r.co.initialize(ctx, r.remote.URL, refs.Branch)
+		err := r.co.initialize(ctx, refs.Branch)
 		if err != nil {
 			err = fmt.Errorf("make the checkout: %w", err)
 			cancel(err)
@@ -102,33 +105,19 @@ func (r *Repo) fetch(ctx context.Context, want remote.Want, m *meter) (fetched, 
 	return got, err
 }
 
-// fill writes what git needs beside the configuration; the files have nothing to do with one another yet.
-func (r *Repo) fill(ctx context.Context, pack string, shallows []string) error {
-	copied := make(chan error, 1)
-	go func() { copied <- r.toCheckout(ctx, pack) }()
-	var err error
-	if len(shallows) > 0 {
-		list := strings.NewReader(strings.Join(shallows, "\n") + "\n")
-		err = r.co.agent.WriteFile(ctx, r.co.path("shallow"), 0o644, list)
+// fill writes the pack and all that makes git find it. git init has made the rest.
+func (r *Repo) fill(ctx context.Context, refs Refs, got fetched) error {
+	files := []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch)), text("packed-refs", packedRefs(refs.Branch, got.head))}
+	if refs.Branch == refs.Default {
+		files = append(files, text("refs/remotes/origin/HEAD", "ref: refs/remotes/origin/"+refs.Branch+"\n"))
 	}
-	return errors.Join(err, <-copied)
+	if len(got.shallows) > 0 {
+		files = append(files, text("shallow", strings.Join(got.shallows, "\n")+"\n"))
+	}
+	return r.toCheckout(ctx, got.pack, files...)
 }
 
-// checkOut makes the branch and its remote-tracking one, and writes the files.
-func (c checkout) checkOut(ctx context.Context, refs Refs, head string) error {
-	cmd := c.git("update-ref", "--stdin")
-	var updates strings.Builder
-	for _, ref := range []string{"refs/heads/", "refs/remotes/origin/"} {
-		fmt.Fprintf(&updates, "create %s%s %s\n", ref, refs.Branch, head)
-	}
-	cmd.Stdin = strings.NewReader(updates.String())
-	if err := cmd.Run(ctx); err != nil {
-		return err
-	}
-	if refs.Branch == refs.Default {
-		if err := c.run(ctx, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/"+refs.Branch); err != nil {
-			return err
-		}
-	}
-	return c.run(ctx, "reset", "-q", "--hard")
+// packedRefs are the branch and its remote-tracking one, sorted by name as git wants them.
+func packedRefs(branch, head string) string {
+	return fmt.Sprintf("# pack-refs with: peeled fully-peeled sorted \n%s refs/heads/%s\n%s refs/remotes/origin/%s\n", head, branch, head, branch)
 }

@@ -1,13 +1,16 @@
 package gitops
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 )
@@ -71,19 +74,64 @@ func (s *source) err() error {
 	return nil
 }
 
-// toCheckout brings a pack of the vault into the checkout, file by file.
-func (r *Repo) toCheckout(ctx context.Context, pack string) error {
+// gitFile is a file on its way into the checkout's repository.
+type gitFile struct {
+	name string // below .git
+	mode int64
+	size int64
+	data io.Reader
+}
+
+func text(name, content string) gitFile {
+	return gitFile{name: name, mode: 0o644, size: int64(len(content)), data: strings.NewReader(content)}
+}
+
+// toCheckout brings a pack of the vault into the checkout, behind other files.
+func (r *Repo) toCheckout(ctx context.Context, pack string, files ...gitFile) error {
 	for _, ext := range vault.PackFiles {
 		file, err := r.vault.OpenPack(pack, ext)
 		if err != nil {
 			return err
 		}
-		err = r.co.agent.WriteFile(ctx, r.co.path("objects", "pack", pack+ext), 0o444, file)
-		if err = errors.Join(err, file.Close()); err != nil {
+		defer func() { _ = file.Close() }() // only read
+		info, err := file.Stat()
+		if err != nil {
 			return err
 		}
+		files = append(files, gitFile{name: path.Join("objects/pack", pack+ext), mode: 0o444, size: info.Size(), data: file})
 	}
-	return nil
+	return r.co.write(ctx, files)
+}
+
+// write puts files into the checkout's repository. One child writes all of them, as a child costs more than a small file;
+// it has the agent's rights, so nothing that the agent may have put in their places leads anywhere else than the agent could.
+func (c checkout) write(ctx context.Context, files []gitFile) error {
+	reader, writer := io.Pipe()
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		_ = writer.CloseWithError(archive(writer, files)) // nil is the archive's end
+	}()
+	cmd := c.agent.Command("tar", "-x", "-f", "-", "-C", c.path())
+	cmd.Dir, cmd.Env, cmd.Stdin = "/", c.environment(), reader
+	err := cmd.Run(ctx)
+	_ = reader.Close()
+	<-packed
+	return err
+}
+
+func archive(w io.Writer, files []gitFile) error {
+	out := tar.NewWriter(w)
+	for _, f := range files {
+		err := out.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: f.size, ModTime: time.Now()})
+		if err != nil {
+			return fmt.Errorf("pass on %s: %w", f.name, err)
+		}
+		if _, err := io.Copy(out, f.data); err != nil {
+			return fmt.Errorf("pass on %s: %w", f.name, err)
+		}
+	}
+	return out.Close()
 }
 
 // shallows reads and checks the checkout's list of shallow commits.
