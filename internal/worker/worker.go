@@ -14,6 +14,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
 // Helpers are the functions that a worker runs in children of its own binary: hand them to agentproc.Dispatch, in the
@@ -52,7 +53,17 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		opts.Listening(ln.Addr())
 	}
 	go warm.start(ctx)
-	return server.Serve(ctx, ln)
+	return ownFault(server.Serve(ctx, ln), opts.Log)
+}
+
+// ownFault leaves out what ended a job without being this worker's fault; a non-zero exit would count against an update
+// of the whole fleet. The job's client, or the next worker's, has been told.
+func ownFault(err error, log zerolog.Logger) error {
+	if errors.Is(err, storage.ErrReplaced) || errors.Is(err, storage.ErrUnavailable) {
+		log.Warn().Err(err).Msg("the job's end is not stored")
+		return nil
+	}
+	return err
 }
 
 // stateDir makes sure of the folder for the worker's own files, closed to everybody else.
