@@ -34,7 +34,7 @@ func TestResultDecides(t *testing.T) {
 				`{"type":"result","subtype":"success","is_error":true,"api_error_status":null,"result":"Repeated 529"}`),
 			providers.ErrLimit, "Repeated 529",
 		},
-		"a subagent's failure, and another of the run": {
+		"a nested agent's failure, and another of the run": {
 			prints(fakeInit, `{"type":"assistant","error":"rate_limit","parent_tool_use_id":"toolu_1"}`, `{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["one","two"]}`),
 			nil, "one; two",
 		},

@@ -30,7 +30,7 @@ func (t *transcript) add(l line) {
 		t.sessionID = l.SessionID
 	case l.isRetry():
 		t.retry = l
-	case l.Type == "assistant" && l.Parent == "": // a subagent's failure is not the run's
+	case l.Type == "assistant" && l.Parent == "": // the failure of an agent that this one started is not the run's
 		t.apiError = l.Error
 	case l.Type == "rate_limit_event" && l.RateLimit.Status == "rejected" && l.RateLimit.ResetsAt > 0:
 		t.resetsAt = time.Unix(l.RateLimit.ResetsAt, 0)

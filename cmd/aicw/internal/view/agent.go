@@ -24,7 +24,7 @@ func (v *View) agent(data json.RawMessage) {
 type streamLine struct {
 	Type    string `json:"type"`
 	Subtype string `json:"subtype"`
-	Parent  string `json:"parent_tool_use_id"` // set on the lines of a subagent
+	Parent  string `json:"parent_tool_use_id"` // set on the lines of an agent that the assistant started itself
 	Message struct {
 		Content blocks `json:"content"`
 	} `json:"message"`
@@ -108,9 +108,9 @@ func (v *View) system(l streamLine) {
 	}
 }
 
-func (v *View) assistant(b block, subagent bool) {
+func (v *View) assistant(b block, nested bool) {
 	mark := ""
-	if subagent {
+	if nested {
 		mark = "› "
 	}
 	switch b.Type {
