@@ -112,6 +112,9 @@ type Header struct {
 // Terminal reports whether an event of this type is a job's last.
 func Terminal(eventType string) bool { return eventType == TypeCompleted || eventType == TypeError }
 
+// maxHead is more than type and ID take at the beginning of a line.
+const maxHead = 128
+
 // TypeOf reads the type of an encoded event, which stands first in it.
 func TypeOf(line []byte) string {
 	const prefix = `{"type":"`
@@ -125,8 +128,15 @@ func TypeOf(line []byte) string {
 	return h.Type
 }
 
-// IDOf reads the ID of an encoded event; the zero ID where the line has none.
+// IDOf reads the ID of an encoded event, which stands behind its type; the zero ID where the line has none.
 func IDOf(line []byte) ID {
+	if _, rest, ok := bytes.Cut(line[:min(len(line), maxHead)], []byte(`","id":"`)); ok {
+		if text, _, ok := bytes.Cut(rest, []byte(`"`)); ok {
+			if id, err := ParseID(string(text)); err == nil {
+				return id
+			}
+		}
+	}
 	var h Header
 	if err := json.Unmarshal(line, &h); err != nil {
 		return ID{}
