@@ -139,7 +139,7 @@ func TestMinIOHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
+	t.Cleanup(func() { _ = listener.Close() }) // after the parallel subtests
 	store := openMinIO(t, listener.Addr().String(), "a")
 	for name, call := range map[string]func(context.Context) error{
 		"Get":    func(ctx context.Context) error { _, _, err := store.Get(ctx, "a"); return err },

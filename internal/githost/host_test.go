@@ -256,7 +256,9 @@ func TestRequests(t *testing.T) {
 		User: "any", Password: token, Authorized: true, Status: http.StatusOK,
 	}
 	for _, r := range h.Requests() {
-		if cmp.Equal(want, r) {
+		took := r.Took
+		r.Took = 0
+		if cmp.Equal(want, r) && took > 0 {
 			return
 		}
 	}
