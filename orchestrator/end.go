@@ -120,6 +120,7 @@ func (r *run) save(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSave, err)
 	}
+	r.saved = true
 	return nil
 }
 
@@ -168,10 +169,10 @@ func (r *run) pushTo(ctx context.Context, push func(ctx context.Context, hash, b
 	branch, err := push(ctx, r.commit.Hash, r.branch)
 	if err != nil {
 		r.say(event.CommitProgress{
-			Stage: event.StagePushFailed, Message: "The push failed; the work is saved in the session", Branch: r.branch,
+			Stage: event.StagePushFailed, Message: "The push failed; " + r.whereElse(), Branch: r.branch,
 			CommitHash: r.commit.Hash, Error: err.Error(),
 		})
-		return fmt.Errorf("%w: %w", errPush, err)
+		return fmt.Errorf("%w; %s: %w", errPush, r.whereElse(), err)
 	}
 	if branch != r.branch {
 		r.notice("push", "%s had moved away on the remote: the work is on %s, which is the session's branch from now on", r.branch, branch)
@@ -180,4 +181,12 @@ func (r *run) pushTo(ctx context.Context, push func(ctx context.Context, hash, b
 	r.say(event.CommitProgress{Stage: event.StagePushed, Message: "Pushed to " + branch, Branch: branch, CommitHash: r.commit.Hash})
 	r.say(event.CommitProgress{Stage: event.StageCompleted, Message: "Committed and pushed", Branch: branch, CommitHash: r.commit.Hash})
 	return nil
+}
+
+// whereElse says what became of work that is not on its branch.
+func (r *run) whereElse() string {
+	if r.saved {
+		return "it is saved in the session, and the session's next job pushes it"
+	}
+	return "it could not be saved in the session either"
 }

@@ -39,6 +39,7 @@ type run struct {
 	repo                      *gitops.Repo
 
 	touched  bool             // the agent may have changed the workspace, so it must be saved
+	saved    bool             // the session names a snapshot with this job's work
 	result   providers.Result // of the provider, as far as it came
 	commit   gitops.Commit
 	branch   string // the session's
