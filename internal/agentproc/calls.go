@@ -73,6 +73,12 @@ func (c *call) last() (frame, error) {
 	return f, nil
 }
 
+// drain waits for the end of the call, whatever comes before it.
+func (c *call) drain() {
+	for range c.frames {
+	}
+}
+
 // wait returns the call's next frame, ErrGone, or the cause of ctx's end.
 func (c *call) wait(ctx context.Context) (frame, error) {
 	select {

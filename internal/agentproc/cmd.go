@@ -172,11 +172,13 @@ func (c *Cmd) launch(ctx context.Context, stdin, stdout bool) (*Process, error) 
 	return newProcess(c.agent, filepath.Base(c.Path), id, call, ends), nil
 }
 
-// started waits until the command runs. One that is not waited for any longer is killed.
+// started waits until the command runs. One that is not waited for any longer is killed, and gone on return: the caller
+// may be about to remove what it works on.
 func (a *Agent) started(ctx context.Context, id uint64, call *call) error {
 	f, err := call.wait(ctx)
 	if err != nil {
 		_ = a.send(frame{Op: opKill, ID: id})
+		call.drain()
 		return err
 	}
 	if f.Errno != 0 {

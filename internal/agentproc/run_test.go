@@ -232,6 +232,30 @@ func TestCommandsRunSideBySide(t *testing.T) {
 	wg.Wait()
 }
 
+// Whatever moment of a start the context's end hits, nothing of the command is left when Run returns.
+func TestCancelledStartLeavesNothing(t *testing.T) {
+	a := agenttest.Start(t)
+	dir := agenttest.Dir(t)
+	for i := range 200 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*10*time.Microsecond)
+		cmd := a.Command("/bin/sh", "-c", "exec sleep 4545.45")
+		cmd.Dir = dir
+		if err := cmd.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Run: %v", err)
+		}
+		cancel()
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range lines {
+			if line, err := os.ReadFile(file); err == nil && bytes.Contains(line, []byte("4545.45")) {
+				t.Fatalf("after %d·10 µs %s still runs: %q", i, file, line)
+			}
+		}
+	}
+}
+
 func TestAfterClose(t *testing.T) {
 	a := agenttest.Start(t)
 	p, err := a.Command("sleep", "1000").Start(t.Context())
