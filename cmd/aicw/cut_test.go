@@ -63,6 +63,12 @@ func (c *cutter) pass(conn net.Conn) {
 	}
 }
 
+func (c *cutter) broken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.breaks
+}
+
 func (c *cutter) passTo(url string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,7 +157,7 @@ func TestNothingIsLostOverABadNetwork(t *testing.T) {
 			}
 		}
 	}
-	if lines != 300 || c.breaks < 5 {
-		t.Errorf("%d lines over %d broken connections", lines, c.breaks)
+	if breaks := c.broken(); lines != 300 || breaks < 5 {
+		t.Errorf("%d lines over %d broken connections", lines, breaks)
 	}
 }
