@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -20,57 +19,10 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
 )
 
-// childDir tells this test binary, run again, to be one of several processes at work in a directory store.
-const childDir = "STORAGE_TEST_DIR"
-
-// TestChild is no test but the work of a child: "count" counts to 50, "write" writes until it is killed.
-func TestChild(t *testing.T) {
-	dir := os.Getenv(childDir)
-	if dir == "" {
-		return
-	}
-	store, err := storage.NewDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.Getenv("STORAGE_TEST_WORK") == "count" {
-		for n := 0; n < 50; {
-			if storagetest.Count(t, store, "counter") {
-				n++
-			}
-		}
-		return
-	}
-	for i := 0; ; i++ {
-		if err := store.Put(t.Context(), "objects/big", strings.NewReader(bigObject(i))); err != nil {
-			t.Fatal(err)
-		}
-		storagetest.Count(t, store, "counter")
-		if err := store.Delete(t.Context(), "folder/of/its/own"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := store.PutIf(t.Context(), "folder/of/its/own", nil, storage.IfAbsent); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // bigObject can be told from a part of it, and from a mixture of two.
 func bigObject(i int) string {
 	digit := fmt.Sprint(i % 10)
 	return digit + strings.Repeat(digit, 1<<20+i%100) + "end"
-}
-
-func child(t *testing.T, dir, work string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
-	cmd.Env = append(os.Environ(), childDir+"="+dir, "STORAGE_TEST_WORK="+work)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return cmd
 }
 
 func TestDirBetweenProcesses(t *testing.T) {
@@ -83,12 +35,12 @@ func TestDirBetweenProcesses(t *testing.T) {
 	if err := store.Put(t.Context(), "counter", strings.NewReader("0")); err != nil {
 		t.Fatal(err)
 	}
-	children := make([]*exec.Cmd, 4)
+	children := make([]*process, 4)
 	for i := range children {
-		children[i] = child(t, dir, "count")
+		children[i] = child(t, "count", dirEnv+"="+dir)
 	}
 	for _, c := range children {
-		if err := c.Wait(); err != nil {
+		if err := c.wait(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -109,13 +61,11 @@ func TestDirSurvivesKill(t *testing.T) {
 	}
 	for i := range 12 {
 		before := content(t, store, "counter")
-		c := child(t, dir, "write")
+		c := child(t, "write", dirEnv+"="+dir)
 		eventually(t, "the child's work", func() bool { return content(t, store, "counter") != before })
 		<-time.After(time.Duration(i) * 3 * time.Millisecond)
-		if err := c.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Wait()
+		c.signal(t, syscall.SIGKILL)
+		_ = c.wait()
 		big := content(t, store, "objects/big")
 		if body := strings.TrimSuffix(big, "end"); body == big || strings.Trim(body, big[:1]) != "" || len(body) < 1<<20 {
 			t.Fatalf("round %d: the object is a mixture or a part of %d bytes", i, len(big))

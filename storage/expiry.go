@@ -34,20 +34,25 @@ func (w *watch) interrupted() { *w = watch{} }
 func (s *Sessions) awaitExpiry(ctx context.Context, seen stored) (stored, bool, error) {
 	var w watch
 	for !w.expired(s, seen) {
-		if err := sleep(ctx, max(s.renewal()/8, minPause)); err != nil {
+		now, err := s.lookAgain(ctx, seen.SessionID, &w)
+		if err != nil || now.version != seen.version {
 			return stored{}, false, err
 		}
-		now, err := s.read(ctx, seen.SessionID)
-		switch {
-		case errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
-			w.interrupted()
-		case err != nil:
-			return stored{}, false, err
-		case now.version != seen.version:
-			return stored{}, false, nil
-		default:
-			seen = now
-		}
+		seen = now
 	}
 	return seen, true, nil
+}
+
+// lookAgain reads the metadata a moment later, or when the store answers again.
+func (s *Sessions) lookAgain(ctx context.Context, id string, w *watch) (stored, error) {
+	for {
+		if err := sleep(ctx, max(s.renewal()/8, minPause)); err != nil {
+			return stored{}, err
+		}
+		m, err := s.read(ctx, id)
+		if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return m, err
+		}
+		w.interrupted()
+	}
 }

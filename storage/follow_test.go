@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -288,6 +289,31 @@ func TestFollowIntoTheNextAttempt(t *testing.T) {
 		}
 		want := append(events(1, 2, "1-3 completed"), events(2, 2, "2-3 completed")...)
 		if diff := cmp.Diff(want, h.all()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestEventsEndWithTheFirstTerminalOne, whatever a worker that did not know better has put behind it.
+func TestEventsEndWithTheFirstTerminalOne(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+		for key, segment := range map[string][]string{
+			"00000001.0000000001": {`{"type":"message","id":"1-1"}`, `{"type":"completed","id":"1-2"}`, `{"type":"error","id":"1-lost"}`},
+			"00000001.0000000003": {`{"type":"message","id":"1-3"}`},
+			"00000002.0000000001": {`{"type":"message","id":"2-1"}`, `{"type":"error","id":"2-lost","code":"worker_lost"}`},
+			"00000002.0000000002": {`{"type":"message","id":"2-2"}`},
+		} {
+			content := strings.NewReader(strings.Join(segment, "\n") + "\n")
+			if err := store.Put(t.Context(), "session-s/.stream-events.jsonl."+key, content); err != nil {
+				t.Fatal(err)
+			}
+		}
+		metadata := strings.NewReader(`{"schemaVersion":1,"sessionId":"s","attempt":2}`)
+		if err := store.Put(t.Context(), "session-s/.session-metadata.json", metadata); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"1-1 message", "1-2 completed", "2-1 message", "2-lost worker_lost"}
+		if diff := cmp.Diff(want, history(t, worker(store, "r", ttl), "s", event.ID{})); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -68,9 +68,6 @@ func FuzzStored(f *testing.F) {
 	f.Add([]byte(`null`), []byte{}, ".stream-events.jsonl.")
 	f.Add([]byte(`{"schemaVersion":1,"sessionId":"s","attempt":2}`), []byte(`{"type":"error","id":"9-lost"}`), ".stream-events.jsonl.00000001.0000000009")
 	f.Fuzz(func(t *testing.T, metadata, segment []byte, name string) {
-		if len(metadata) > 1000 || bytes.Contains(metadata, []byte(`ttempt`)) && bytes.Contains(metadata, []byte("0000")) {
-			return // attempts by the million take long to close
-		}
 		store := storagetest.NewMemory()
 		_ = store.Put(t.Context(), "session-s/.session-metadata.json", bytes.NewReader(metadata))
 		_ = store.Put(t.Context(), "session-s/"+name, bytes.NewReader(segment))
@@ -88,7 +85,7 @@ func FuzzStored(f *testing.F) {
 		if (err == nil) != (metaErr == nil) {
 			t.Errorf("Events: %v, Metadata: %v", err, metaErr)
 		}
-		if metaErr != nil || m.Attempt > 100 || m.Lease != nil {
+		if metaErr != nil || m.Attempt > 100 /* they take long to close */ || m.Lease != nil {
 			return
 		}
 		l, err := s.Acquire(t.Context(), "s", true, keep)

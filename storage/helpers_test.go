@@ -126,7 +126,7 @@ func events(attempt, n int, ends ...string) []string {
 // eventually polls until ok, for tests on real stores.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not come about", what)

@@ -127,11 +127,16 @@ func (s *Sessions) read(ctx context.Context, id string) (stored, error) {
 	if err := json.Unmarshal(data, &m.Metadata); err != nil {
 		return stored{}, fmt.Errorf("read session %s: %w: %w", id, ErrCorrupt, err)
 	}
-	if m.SchemaVersion != schemaVersion || m.SessionID != id || m.Attempt < 1 {
-		return stored{}, fmt.Errorf("read session %s: %w: version %d, ID %q, attempt %d",
-			id, ErrCorrupt, m.SchemaVersion, m.SessionID, m.Attempt)
+	if !m.plausible(id) {
+		return stored{}, fmt.Errorf("read session %s: %w: version %d, ID %q, attempt %d, closed through %d",
+			id, ErrCorrupt, m.SchemaVersion, m.SessionID, m.Attempt, m.ClosedThrough)
 	}
 	return m, nil
+}
+
+func (m Metadata) plausible(id string) bool {
+	return m.SchemaVersion == schemaVersion && m.SessionID == id &&
+		m.Attempt >= 1 && m.ClosedThrough >= 0 && m.ClosedThrough <= m.Attempt
 }
 
 // get reads a small object whole.
