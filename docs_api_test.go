@@ -18,6 +18,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
@@ -34,6 +35,7 @@ const (
 type documented struct {
 	job      func(ctx context.Context) error // what a job does; it never begins
 	script   bool                            // offers the provider script, too
+	keys     []secret.String
 	sessions sessions
 	now      string
 }
@@ -50,7 +52,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", Script: d.script}),
-		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
+		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())
 	t.Cleanup(server.Close)
@@ -115,6 +117,7 @@ func TestRequestExamplesAreAccepted(t *testing.T) {
 func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 	doc := readDocument(t, "API.md")
 	idle := documented{now: shownTime}
+	locked := documented{now: shownTime, keys: []secret.String{secret.New("canary-0123456789")}}
 	for _, tt := range []struct {
 		section            string
 		example            int // of the section
@@ -122,8 +125,9 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 		method, path, body string
 		status             int
 	}{
-		{"Transport", 0, idle, http.MethodPost, "/execute", `{}`, http.StatusBadRequest},
-		{"Transport", 1, idle, http.MethodGet, "/nowhere", ``, http.StatusNotFound},
+		{"Transport", 0, locked, http.MethodGet, "/sessions", ``, http.StatusUnauthorized},
+		{"Transport", 1, idle, http.MethodPost, "/execute", `{}`, http.StatusBadRequest},
+		{"Transport", 2, idle, http.MethodGet, "/nowhere", ``, http.StatusNotFound},
 		{"codingAssistantProvider", 0, idle, http.MethodPost, "/execute", `{"userRequest":"x","codingAssistantProvider":"cursor"}`, http.StatusBadRequest},
 		{"GET /health", 0, idle, http.MethodGet, "/health", ``, http.StatusOK},
 		{"GET /ready", 0, idle, http.MethodGet, "/ready", ``, http.StatusOK},
@@ -147,7 +151,7 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 func TestEndpointsOfReadmeAreThoseOfTheWorker(t *testing.T) {
 	api, readme := readDocument(t, "API.md"), readDocument(t, "README.md")
 	var shown struct{ AvailableEndpoints []string }
-	if err := json.Unmarshal(api.sectionExamples(t, "Transport")[1].raw, &shown); err != nil {
+	if err := json.Unmarshal(api.sectionExamples(t, "Transport")[2].raw, &shown); err != nil {
 		t.Fatal(err)
 	}
 	var listed []string

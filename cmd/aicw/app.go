@@ -10,6 +10,7 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/cmd/aicw/internal/view"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/client"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
 const help = `aicw gives jobs to AI coding workers and shows them as they run.
@@ -24,6 +25,7 @@ Exit status:
 
 Environment:
   AICW_SERVER          the worker, or the proxy before the workers (default http://localhost:5000)
+  AICW_API_KEY         the key that the worker asks for, one of its API_KEYS
   AICW_AUTH            the provider's credential, a key or JSON; without it the usual variable of the provider is taken
                        (CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY)
   AICW_GIT_TOKEN       the token for the repository, whatever its host
@@ -87,6 +89,7 @@ func (a *app) serverURL() string {
 // client makes the client of one command. Its owner closes it.
 func (a *app) client(cfg client.Config) (*client.Client, error) {
 	cfg.BaseURL = a.serverURL()
+	cfg.APIKey = secret.New(a.getenv("AICW_API_KEY"))
 	if a.tune != nil {
 		a.tune(&cfg)
 	}

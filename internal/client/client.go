@@ -14,12 +14,15 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
 // Config says which workers to talk to, and how patiently. Only BaseURL is required.
 type Config struct {
-	BaseURL string      // of one worker or of the proxy before many: http://localhost:5000
-	OnRetry func(Retry) // told before each wait; nil: nobody is
+	BaseURL string        // of one worker or of the proxy before many: http://localhost:5000
+	APIKey  secret.String // sent with every request; zero: none
+	OnRetry func(Retry)   // told before each wait; nil: nobody is
 
 	BusyWait  time.Duration // how long, in all, a call waits for a worker that takes it; default 5 minutes, negative: not at all
 	LostWait  time.Duration // how long, in all, a stream without any progress is waited for; default 2 minutes
@@ -60,6 +63,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport()
 	}
+	if !cfg.APIKey.IsZero() {
+		cfg.Transport = withKey{cfg.Transport, cfg.APIKey}
+	}
 	if cfg.Wait == nil {
 		cfg.Wait = wait
 	}
@@ -93,6 +99,26 @@ func newTransport() *http.Transport {
 	t = t.Clone()
 	t.DisableCompression = true
 	return t
+}
+
+// withKey sends the API key with each request.
+type withKey struct {
+	http.RoundTripper
+	key secret.String
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t withKey) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+t.key.Reveal())
+	return t.RoundTripper.RoundTrip(req)
+}
+
+// CloseIdleConnections is for http.Client, which looks for it.
+func (t withKey) CloseIdleConnections() {
+	if c, ok := t.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 // refuseRedirect hands a redirect to the caller, who makes an error of it: a request carries credentials, which go to

@@ -37,7 +37,8 @@ type Config struct {
 	ScriptProvider   bool          // the script provider may be used
 
 	MaxBodyBytes   int64
-	AllowAnonymous bool // anybody who reaches Host may spend Credential and GitHubToken
+	APIKeys        []secret.String // any of them opens the API; none: it is open to whoever reaches Host
+	AllowAnonymous bool            // anybody who reaches Host may spend Credential and GitHubToken
 
 	BranchPrefix    string
 	GitAuthorName   string
@@ -88,9 +89,10 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() []error { return e.Problems }
 
 // Load reads every variable with getenv, for which an empty value is as good as none. Spaces around a value are dropped.
-// All problems are reported together, as an *Error.
+// A secret can stand in a file that the variable with _FILE behind its name names. All problems are reported together, as an *Error.
 func Load(getenv func(string) string) (Config, error) {
 	l := loader{getenv: getenv}
+	l.readSecretFiles()
 	for _, e := range table {
 		l.read(e)
 	}
@@ -105,6 +107,7 @@ func Load(getenv func(string) string) (Config, error) {
 
 type loader struct {
 	getenv   func(string) string
+	files    map[string]string // what the _FILE form of a secret brought, by the variable's name
 	cfg      Config
 	problems []error
 }
@@ -115,6 +118,13 @@ func (l *loader) problem(format string, args ...any) {
 
 // lookup returns what the environment says, and under which of the variable's names; no default.
 func (l *loader) lookup(v Variable) (name, value string) {
+	if value, ok := l.files[v.Name]; ok {
+		return v.Name + fileSuffix, value
+	}
+	return l.plain(v)
+}
+
+func (l *loader) plain(v Variable) (name, value string) {
 	for _, name := range []string{v.Name, v.Alias} {
 		if name == "" {
 			continue
@@ -201,13 +211,13 @@ func (l *loader) fallbacks() {
 	if !l.cfg.Credential.IsZero() && l.cfg.Provider == "" {
 		l.problem("%s is used only for the provider that %s names: set that too", credential.Name, provider.Name)
 	}
-	if l.cfg.AllowAnonymous || l.cfg.Host == "" || loopback(l.cfg.Host) {
+	if l.cfg.AllowAnonymous || len(l.cfg.APIKeys) > 0 || l.cfg.Host == "" || loopback(l.cfg.Host) {
 		return
 	}
 	for _, v := range []Variable{credential, githubToken} {
 		if l.given(v) != "" {
-			l.problem("%s: anybody who reaches %s=%s could spend it: set %s=127.0.0.1, or %s=true if whoever gets there may",
-				v.Name, host.Name, l.cfg.Host, host.Name, allowAnonymous.Name)
+			l.problem("%s: anybody who reaches %s=%s could spend it: set %s, or %s=127.0.0.1, or %s=true if whoever gets there may",
+				v.Name, host.Name, l.cfg.Host, apiKeys.Name, host.Name, allowAnonymous.Name)
 		}
 	}
 }

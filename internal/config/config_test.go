@@ -239,6 +239,7 @@ func TestFallbackCredentials(t *testing.T) {
 		"IPv6 loopback":           {append(token, "HOST", "::1"), ""},
 		"localhost":               {append(token, "HOST", "localhost"), ""},
 		"allowed":                 {append(login, "ALLOW_ANONYMOUS", "true"), ""},
+		"behind a key":            {append(login, "API_KEYS", "canary-0123456789"), ""},
 		"provider alone":          {login[2:], ""},
 		"credential for no one":   {append(login[:2:2], "HOST", "127.0.0.1"), "CODING_ASSISTANT_PROVIDER"},
 		"localhost by a trick":    {append(token, "HOST", "localhost.example.com"), "GITHUB_ACCESS_TOKEN"},

@@ -27,10 +27,14 @@ var (
 		Name: "CODING_ASSISTANT_AUTHENTICATION", Secret: true,
 		Doc: "credential for requests to `CODING_ASSISTANT_PROVIDER` that bring none",
 	}
-	githubToken    = Variable{Name: "GITHUB_ACCESS_TOKEN", Doc: "token for repositories on github.com in requests that bring none", Secret: true}
+	githubToken = Variable{Name: "GITHUB_ACCESS_TOKEN", Doc: "token for repositories on github.com in requests that bring none", Secret: true}
+	apiKeys     = Variable{
+		Name: "API_KEYS", Secret: true,
+		Doc: "keys that open the API, between commas or on lines of their own, 16 characters or more each; not set: it is open to whoever reaches the port",
+	}
 	allowAnonymous = Variable{
 		Name: "ALLOW_ANONYMOUS", Default: "false",
-		Doc: "allow the two fallback credentials above although `HOST` is no loopback address: whoever reaches the port can spend them",
+		Doc: "allow the two fallback credentials above without `API_KEYS` although `HOST` is no loopback address: whoever reaches the port can spend them",
 	}
 )
 
@@ -66,6 +70,7 @@ var table = []entry{
 	{provider, text(func(c *Config) *string { return &c.Provider })},
 	{credential, hidden(func(c *Config) *secret.String { return &c.Credential })},
 	{githubToken, hidden(func(c *Config) *secret.String { return &c.GitHubToken })},
+	{apiKeys, keys(func(c *Config) *[]secret.String { return &c.APIKeys })},
 	{allowAnonymous, boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
 	{
 		Variable{Name: "ANTHROPIC_BASE_URL", Doc: "the model's API: a company's gateway, or a test's"},

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 
@@ -37,6 +38,23 @@ func text(field func(*Config) *string, checks ...func(string) error) setter {
 func hidden(field func(*Config) *secret.String) setter {
 	return func(c *Config, value string) error {
 		*field(c) = secret.New(value)
+		return nil
+	}
+}
+
+// shortestKey is the length from which an API key cannot be guessed, if it was made up at random.
+const shortestKey = 16
+
+// keys splits at commas and white space.
+func keys(field func(*Config) *[]secret.String) setter {
+	return func(c *Config, value string) error {
+		split := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
+		for i, key := range strings.FieldsFunc(value, split) {
+			if len(key) < shortestKey || strings.ContainsFunc(key, func(r rune) bool { return r < '!' || r > '~' }) {
+				return fmt.Errorf("key %d: write at least %d printable ASCII characters (openssl rand -hex 16 makes good ones)", i+1, shortestKey)
+			}
+			*field(c) = append(*field(c), secret.New(key))
+		}
 		return nil
 	}
 }

@@ -43,9 +43,10 @@ type Config struct {
 	DefaultCredential secret.String     // only ever for DefaultProvider
 	BaseURLs          map[string]string // of the models' APIs, by canonical provider name
 	CheckRepoURL      func(string) error
-	MaxBody           int64         // bytes; 0: 32 MiB
-	StopGrace         time.Duration // from the end of Serve's context to its return, at most; 0: 30 s
-	Storage           string        // what the sessions listing calls the store: "minio", "directory"
+	APIKeys           []secret.String // any of them opens the API; none: it is open
+	MaxBody           int64           // bytes; 0: 32 MiB
+	StopGrace         time.Duration   // from the end of Serve's context to its return, at most; 0: 30 s
+	Storage           string          // what the sessions listing calls the store: "minio", "directory"
 	ContainerID       string
 	Version           string
 	Now               func() time.Time
@@ -65,6 +66,7 @@ type Timing struct {
 // Server serves one worker. It takes one job in its life; starts that fail do not count.
 type Server struct {
 	cfg      Config
+	keys     keyring
 	handler  http.Handler
 	slot     atomic.Pointer[job]
 	draining atomic.Bool
@@ -82,7 +84,7 @@ func New(cfg Config) *Server {
 	cfg.Timing.Write = orDefault(cfg.Timing.Write, 20*time.Second)
 	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
 	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
-	s := &Server{cfg: cfg, jobOver: make(chan struct{})}
+	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), jobOver: make(chan struct{})}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.handler = s.routes()
 	return s
@@ -106,7 +108,7 @@ func (s *Server) routes() http.Handler {
 	r.RedirectTrailingSlash = false
 	r.UseRawPath = true // an ID with an escaped slash stays one element, and is refused as an ID
 	_ = r.SetTrustedProxies(nil)
-	r.Use(s.identify, s.logRequests, s.recoverPanics, s.refuseForeignPages)
+	r.Use(s.identify, s.logRequests, s.recoverPanics, s.authenticate, s.refuseForeignPages)
 	r.NoRoute(func(c *gin.Context) { s.fail(c, notFound(r.Routes())) })
 	r.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })
 

@@ -46,7 +46,7 @@ func (s *Server) health(c *gin.Context) {
 // ready tells whether a job could be stored.
 func (s *Server) ready(c *gin.Context) {
 	if s.draining.Load() {
-		s.fail(c, refuse(event.ShuttingDown))
+		s.notReady(c, refuse(event.ShuttingDown))
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), pingTimeout)
@@ -54,13 +54,22 @@ func (s *Server) ready(c *gin.Context) {
 	if err := s.cfg.Sessions.Ping(ctx); err != nil {
 		r := refuse(event.StorageError)
 		r.Message += ": " + err.Error()
-		s.fail(c, r)
+		s.notReady(c, r)
 		return
 	}
-	s.answer(c, http.StatusOK, struct {
+	s.answerBriefly(c, http.StatusOK, "ready", struct {
 		Status      string `json:"status"`
 		ContainerID string `json:"containerId"`
 	}{"ready", s.cfg.ContainerID})
+}
+
+// notReady gives the reason to those who have a key.
+func (s *Server) notReady(c *gin.Context, r *refusal) {
+	if s.trusted(c.Request) {
+		s.fail(c, r)
+		return
+	}
+	s.answerBriefly(c, r.Status, "not ready", nil)
 }
 
 // status tells by its code whether the worker takes a job: 200, 429 while it has one, 503 when it is going.
@@ -85,7 +94,7 @@ func (s *Server) status(c *gin.Context) {
 	if body.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(body.RetryAfter))
 	}
-	s.answer(c, code, body)
+	s.answerBriefly(c, code, body.Status, body)
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format(event.TimeFormat) }

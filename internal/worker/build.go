@@ -48,7 +48,7 @@ func build(
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
 		Agents:   agents,
-		Secrets:  []secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken},
+		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
 		GitToken: githubOnly(cfg.GitHubToken), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
@@ -57,7 +57,7 @@ func build(
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL},
-		CheckRepoURL: git.CheckURL, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Storage: kind,
+		CheckRepoURL: git.CheckURL, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	}), nil
 }
