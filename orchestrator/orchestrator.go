@@ -39,6 +39,7 @@ type Config struct {
 	BranchPrefix string
 	ContainerID  string
 	JobTimeout   time.Duration // of start to assist; 0: none
+	IdleTimeout  time.Duration // of an agent that prints nothing while no tool of it runs; 0: none
 	SaveTimeout  time.Duration // how long the end of a run tries to reach storage
 	EndTimeout   time.Duration // bounds the commit, and then the push
 	Now          func() time.Time

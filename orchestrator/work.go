@@ -182,13 +182,21 @@ func (r *run) assist(ctx context.Context) error {
 	return nil
 }
 
-// provide is one run of the provider, on from the conversation of r.result.
-func (r *run) provide(ctx context.Context) error {
+// provide is one run of the provider, on from the conversation of r.result. It is cut short when the agent is silent for
+// too long.
+func (r *run) provide(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	silence := watchSilence(r.cfg.IdleTimeout, cancel)
+	defer silence.stop()
 	result, err := r.job.Provider.Run(ctx, providers.Task{
 		Dir: r.checkout, Home: r.home,
 		Prompt: r.job.Prompt, ResumeID: r.result.SessionID, Credential: r.job.Credential,
 		BaseURL: r.job.BaseURL, Options: r.job.Options, Agent: r.agent,
-	}, r.emit)
+	}, func(m providers.Message) error {
+		silence.broken(m.ToolRuns)
+		return r.emit(m)
+	})
 	if result.SessionID == "" {
 		result.SessionID = r.result.SessionID
 	}

@@ -106,6 +106,7 @@ type Message struct {
 	Kind      Kind
 	SessionID string          // on KindInit
 	Model     string          // where the line names it
+	ToolRuns  bool            // the assistant waits for a tool from this line on: the silence that follows is the tool's
 	Raw       json.RawMessage // the line as printed, scrubbed, one line; a line that is not JSON becomes a JSON string
 }
 

@@ -48,6 +48,7 @@ type Config struct {
 
 	AgentUID    int
 	JobTimeout  time.Duration
+	IdleTimeout time.Duration
 	StopGrace   time.Duration
 	LeaseTTL    time.Duration
 	SaveTimeout time.Duration

@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 		Host: "0.0.0.0", Port: 5000, WorkspaceDir: "/workspace", StorageDir: "/var/lib/sessions",
 		MinIOBucket: "sessions", MinIORegion: "us-east-1", MaxBodyBytes: 33554432, BranchPrefix: "aicw",
 		GitAuthorName: "AI Coding Worker", GitAuthorEmail: "aicw@localhost", AgentUID: 10001,
-		JobTimeout: 30 * time.Minute, StopGrace: 30 * time.Second, LeaseTTL: time.Minute, SaveTimeout: 2 * time.Minute,
+		JobTimeout: 30 * time.Minute, IdleTimeout: 10 * time.Minute, StopGrace: 30 * time.Second, LeaseTTL: time.Minute, SaveTimeout: 2 * time.Minute,
 		LogLevel: zerolog.InfoLevel,
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
@@ -60,7 +60,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"CODING_ASSISTANT_PROVIDER": "claude", "CODING_ASSISTANT_AUTHENTICATION": `{"apiKey":"canary"}`,
 		"GITHUB_ACCESS_TOKEN": "ghp_canary", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1234/v", "MAX_BODY_BYTES": "1024",
 		"BRANCH_PREFIX": "bots/aicw", "GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.com", "GIT_ALLOW_HTTP": "1",
-		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h",
+		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m",
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"LOG_LEVEL": "DEBUG",
 	}.get)
@@ -75,7 +75,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		AnthropicBaseURL: "http://127.0.0.1:1234/v", ScriptProvider: true, MaxBodyBytes: 1024, AllowAnonymous: true,
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
-		JobTimeout: time.Hour, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
+		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
 		LogLevel: zerolog.DebugLevel,
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
@@ -148,6 +148,7 @@ func TestWrongValues(t *testing.T) {
 		"GIT_ALLOWED_HOSTS":  {"[", "https://github.com", "github.com/x"},
 		"AGENT_UID":          {"0", "root", "-1"},
 		"JOB_TIMEOUT":        {"30", "0s", "-1m", "soon"},
+		"IDLE_TIMEOUT":       {"10", "0s"},
 		"STOP_GRACE":         {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
 		"SCRIPT_PROVIDER": {"on"}, "ALLOW_ANONYMOUS": {"2"},
 		"LOG_LEVEL": {"loud", "panic", "fatal"},

@@ -110,6 +110,10 @@ var table = []entry{
 		positive(func(c *Config) *time.Duration { return &c.JobTimeout }),
 	},
 	{
+		Variable{Name: "IDLE_TIMEOUT", Default: "10m", Doc: "longest silence of the agent; a tool that it runs may be silent for longer"},
+		positive(func(c *Config) *time.Duration { return &c.IdleTimeout }),
+	},
+	{
 		Variable{Name: "STOP_GRACE", Default: "30s", Doc: "from SIGTERM to the exit: the time left to stop the agent, save and push"},
 		positive(func(c *Config) *time.Duration { return &c.StopGrace }),
 	},

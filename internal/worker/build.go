@@ -50,7 +50,7 @@ func build(
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
 		GitToken: githubOnly(cfg.GitHubToken), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
-		JobTimeout: cfg.JobTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
+		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
 	return httpapi.New(httpapi.Config{

@@ -109,7 +109,7 @@ func (p *Provider) Run(ctx context.Context, t providers.Task, emit func(provider
 	if err != nil {
 		return providers.Result{}, err
 	}
-	c := &conversation{cfg: p.cfg, task: t, child: child, emit: emit, in: newWriter(child.Stdin()), ended: make(chan struct{})}
+	c := &conversation{cfg: p.cfg, task: t, child: child, emit: emit, in: newWriter(child.Stdin()), tools: make(tools), ended: make(chan struct{})}
 	c.in.send(input)
 	return c.run(ctx)
 }

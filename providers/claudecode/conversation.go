@@ -21,6 +21,7 @@ type conversation struct {
 	in    *writer
 
 	seen    transcript
+	tools   tools
 	refusal error // the CLI did not take the initialize request
 
 	ended  chan struct{} // closed at the result line, from which on the run's outcome stands
@@ -119,7 +120,7 @@ func (c *conversation) line(raw []byte) error {
 		return c.control(l)
 	}
 	c.seen.add(l)
-	m := providers.Message{Raw: agentproc.LineJSON(raw, false), Model: l.model()}
+	m := providers.Message{Raw: agentproc.LineJSON(raw, false), Model: l.model(), ToolRuns: c.tools.add(l)}
 	switch {
 	case l.isInit():
 		m.Kind, m.SessionID = providers.KindInit, l.SessionID

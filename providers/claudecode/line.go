@@ -14,7 +14,8 @@ type line struct {
 	Parent    string `json:"parent_tool_use_id"`
 
 	Message struct {
-		Model string `json:"model"`
+		Model   string          `json:"model"`
+		Content json.RawMessage `json:"content"`
 	} `json:"message"`
 
 	Error       string  `json:"error"` // of assistant and system/api_retry: the API's failure by a fixed name
