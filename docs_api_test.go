@@ -133,6 +133,7 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 		{"GET /ready", 0, idle, http.MethodGet, "/ready", ``, http.StatusOK},
 		{"GET /ready", 1, unreachable(), http.MethodGet, "/ready", ``, http.StatusServiceUnavailable},
 		{"GET /status", 0, idle, http.MethodGet, "/status", ``, http.StatusOK},
+		{"POST /shutdown", 0, idle, http.MethodPost, "/shutdown", ``, http.StatusAccepted},
 		{"GET /sessions", 0, withSession(t, doc, "GET /sessions"), http.MethodGet, "/sessions", ``, http.StatusOK},
 		{"GET /sessions/:id", 0, withSession(t, doc, "GET /sessions/:id"), http.MethodGet, "/sessions/some", ``, http.StatusOK},
 		{"GET /sessions/:id/stream", 0, withSession(t, doc, "GET /sessions/:id/stream"), http.MethodGet, "/sessions/" + shownSession + "/stream", ``, http.StatusOK},

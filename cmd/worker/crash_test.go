@@ -146,4 +146,51 @@ func TestSIGTERM(t *testing.T) {
 			t.Errorf("exit status %d", code)
 		}
 	})
+	t.Run("twice: now, whatever the grace", func(t *testing.T) {
+		p := startWorker(t, with(env(t), "STOP_GRACE", "1h"))
+		s := p.post(script("echo x > x; echo working; sleep 300", "github", github(repoURL)))
+		s.until(says("working"))
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		waitFor(t, "the first signal is obeyed", func() bool { return p.status() == http.StatusServiceUnavailable })
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if last := s.failed("shutting_down"); last["pushed"] != true {
+			t.Errorf("error: %v", last)
+		}
+		if code := p.exited(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+	})
+}
+
+// status is the code of GET /status, 0 without an answer.
+func (p *proc) status() int {
+	resp, err := http.Get(p.URL + "/status")
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// A worker younger than MIN_UPTIME waits after its job, unless it is told to go.
+func TestMinUptime(t *testing.T) {
+	t.Run("after a job", func(t *testing.T) {
+		begun := time.Now()
+		p := startWorker(t, with(env(t), "MIN_UPTIME", "3s"))
+		p.post(script("true")).completed()
+		if code := p.exited(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		if lived := time.Since(begun); lived < 3*time.Second {
+			t.Errorf("the worker lived for %s", lived)
+		}
+	})
+	t.Run("told to go", func(t *testing.T) {
+		p := startWorker(t, with(env(t), "MIN_UPTIME", "1h"))
+		p.post(script("true")).completed()
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if code := p.exited(); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+	})
 }

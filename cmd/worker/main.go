@@ -20,17 +20,31 @@ import (
 
 func main() {
 	agentproc.Dispatch(worker.Helpers()...)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	stop()
+	ctx, hurry := signals()
+	err := run(ctx, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)
 	}
 }
 
+// signals ends ctx at the first SIGTERM or SIGINT and closes hurry at the second. Further ones change nothing: a job's work
+// is being saved then, and what cannot wait for it has SIGKILL.
+func signals() (ctx context.Context, hurry <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	second, sent := make(chan struct{}), make(chan os.Signal, 2)
+	signal.Notify(sent, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		<-sent
+		cancel()
+		<-sent
+		close(second)
+	}()
+	return ctx, second
+}
+
 // run is the whole program but for signals and the exit status.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	showVersion := flags.Bool("version", false, "print the version and exit")
@@ -49,11 +63,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fmt.Errorf("close this process to inspection: %w", err)
 	}
 	log := zerolog.New(stderr).Level(cfg.LogLevel).With().Timestamp().Logger()
-	return worker.Run(ctx, cfg, worker.Options{Path: getenv("PATH"), Version: version(), Log: log})
+	return worker.Run(ctx, cfg, worker.Options{Path: getenv("PATH"), Version: version(), Hurry: hurry, Log: log})
 }
 
-// version is the module's version, or the commit it was built from.
+// stamped is the version that the image's build gives.
+var stamped string
+
+// version is the one stamped, else the module's, else the commit it was built from.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

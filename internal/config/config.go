@@ -50,6 +50,7 @@ type Config struct {
 	JobTimeout  time.Duration
 	IdleTimeout time.Duration
 	StopGrace   time.Duration
+	MinUptime   time.Duration // 0: none
 	LeaseTTL    time.Duration
 	SaveTimeout time.Duration
 	LogLevel    zerolog.Level

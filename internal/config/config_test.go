@@ -60,7 +60,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"CODING_ASSISTANT_PROVIDER": "claude", "CODING_ASSISTANT_AUTHENTICATION": `{"apiKey":"canary"}`,
 		"GITHUB_ACCESS_TOKEN": "ghp_canary", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1234/v", "MAX_BODY_BYTES": "1024",
 		"BRANCH_PREFIX": "bots/aicw", "GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.com", "GIT_ALLOW_HTTP": "1",
-		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m",
+		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"LOG_LEVEL": "DEBUG",
 	}.get)
@@ -75,7 +75,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		AnthropicBaseURL: "http://127.0.0.1:1234/v", ScriptProvider: true, MaxBodyBytes: 1024, AllowAnonymous: true,
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
-		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
+		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
 		LogLevel: zerolog.DebugLevel,
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
@@ -149,6 +149,7 @@ func TestWrongValues(t *testing.T) {
 		"AGENT_UID":          {"0", "root", "-1"},
 		"JOB_TIMEOUT":        {"30", "0s", "-1m", "soon"},
 		"IDLE_TIMEOUT":       {"10", "0s"},
+		"MIN_UPTIME":         {"4", "-1s"},
 		"STOP_GRACE":         {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
 		"SCRIPT_PROVIDER": {"on"}, "ALLOW_ANONYMOUS": {"2"},
 		"LOG_LEVEL": {"loud", "panic", "fatal"},

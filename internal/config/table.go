@@ -118,6 +118,10 @@ var table = []entry{
 		positive(func(c *Config) *time.Duration { return &c.StopGrace }),
 	},
 	{
+		Variable{Name: "MIN_UPTIME", Default: "0s", Doc: "a worker whose job ends sooner waits for so long before it exits: to Swarm a task that ends soon after its start is a failed update"},
+		notNegative(func(c *Config) *time.Duration { return &c.MinUptime }),
+	},
+	{
 		Variable{Name: "LEASE_TTL", Default: "60s", Doc: "how long a silent worker keeps its session"},
 		positive(func(c *Config) *time.Duration { return &c.LeaseTTL }),
 	},

@@ -92,6 +92,17 @@ func positive(field func(*Config) *time.Duration) setter {
 	}
 }
 
+func notNegative(field func(*Config) *time.Duration) setter {
+	return func(c *Config, value string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return errors.New("write a duration with its unit, such as 4s, or 0s for none")
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
 // list splits at commas; empty elements are dropped.
 func list(field func(*Config) *[]string, check func(string) error) setter {
 	return func(c *Config, value string) error {

@@ -31,6 +31,7 @@ type Log struct {
 	visible extent // what tailers may see of it
 	index   index
 	changed chan struct{} // closed at the next change
+	over    chan struct{} // closed when the state is ended
 	refs    int           // open tailers, and one for the log itself
 	closed  bool
 }
@@ -68,7 +69,7 @@ func Create(cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create event log: %w", err)
 	}
-	return &Log{cfg: cfg, file: file, index: newIndex(), changed: make(chan struct{}), refs: 1}, nil
+	return &Log{cfg: cfg, file: file, index: newIndex(), changed: make(chan struct{}), over: make(chan struct{}), refs: 1}, nil
 }
 
 // Attempt is the number that stands in every event's ID.
@@ -126,6 +127,9 @@ func (l *Log) Abandon() {
 	defer l.mu.Unlock()
 	l.end()
 }
+
+// Ended is closed once the log was revealed or abandoned: nothing changes any more.
+func (l *Log) Ended() <-chan struct{} { return l.over }
 
 // Written is how many events the log holds and their length in bytes, a hidden terminal event included.
 func (l *Log) Written() (events int, size int64) {
@@ -193,6 +197,7 @@ func (l *Log) scrub(line []byte) []byte {
 func (l *Log) end() {
 	if l.state != ended {
 		l.state = ended
+		close(l.over)
 		l.broadcast()
 	}
 }

@@ -40,7 +40,7 @@ func (s *Server) execute(c *gin.Context) {
 // occupied is why this worker takes no job now.
 func (s *Server) occupied() error {
 	switch {
-	case s.draining.Load():
+	case s.leaving():
 		return refuse(event.ShuttingDown)
 	case s.slot.Load() != nil:
 		return refuse(event.Busy)

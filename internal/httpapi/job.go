@@ -43,7 +43,7 @@ func (s *Server) start(parent context.Context, spec orchestrator.Job) (*job, err
 	j.ctx, j.cancel = context.WithCancelCause(context.WithoutCancel(parent))
 	if !s.slot.CompareAndSwap(nil, j) {
 		j.cancel(nil)
-		return nil, refuse(event.Busy)
+		return nil, s.occupied()
 	}
 	if s.draining.Load() { // since the request was looked at: Serve waits for whoever it finds in the slot
 		s.free(j)
@@ -95,6 +95,10 @@ func (s *Server) guarded(j *job, spec orchestrator.Job) (err error) {
 	return s.cfg.Runner.Run(j.ctx, spec, func(started orchestrator.Started) {
 		j.begun.Store(&begun{Started: started, tail: started.Log.Tail(0)})
 		close(j.ready)
+		go func() {
+			<-started.Log.Ended()
+			close(s.jobEnded)
+		}()
 	})
 }
 

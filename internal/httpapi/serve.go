@@ -25,26 +25,52 @@ var errGrace = errors.New("the job did not end within the grace")
 
 // Serve answers requests on ln until the worker's one job is over and its readers have taken its last event, or until
 // ctx ends: an idle worker then returns at once. A busy one takes no more jobs and goes on with its own until what is left
-// of StopGrace is only enough to save its work; then the job's context ends with orchestrator.ErrShutdown. The error is
+// of StopGrace is only enough to save its work, or Hurry is closed; then the job's context ends with orchestrator.ErrShutdown.
+// A worker that was asked to leave returns when it is idle, however long its job takes. The error is
 // the worker's own fault: what Runner.Run returned for a job that had begun, or a listener or a job that failed it.
 // Serve may be called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := s.httpServer()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener{ln}) }()
+	go s.refuseWhenEnded(ln)
 
-	var err error
-	select {
-	case <-s.jobOver:
-	case <-ctx.Done():
-	case err = <-served:
-		err = fmt.Errorf("serve: %w", err)
-	}
+	err := s.untilGoing(ctx, served)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopGrace)
 	defer cancel()
 	err = cmp.Or(err, s.drain(grace))
 	s.shutdown(grace, server)
 	return err
+}
+
+// untilGoing waits for a reason to stop serving; the error is a listener that failed.
+func (s *Server) untilGoing(ctx context.Context, served <-chan error) error {
+	select {
+	case <-s.jobOver:
+	case <-ctx.Done():
+	case <-s.leave:
+		if j := s.slot.Load(); j != nil {
+			select {
+			case <-j.over:
+			case <-ctx.Done():
+			}
+		}
+	case err := <-served:
+		if !s.leaving() { // by itself: refuseWhenEnded has not closed the listener
+			return fmt.Errorf("serve: %w", err)
+		}
+	}
+	return nil
+}
+
+// refuseWhenEnded takes no connection any more once the job has ended. A refused connection is the one answer after which
+// every proxy tries another worker with the same request.
+func (s *Server) refuseWhenEnded(ln net.Listener) {
+	select {
+	case <-s.jobEnded:
+		_ = ln.Close()
+	case <-s.closing.Done():
+	}
 }
 
 // drain takes no more jobs, and waits for the one there is.
@@ -56,11 +82,15 @@ func (s *Server) drain(grace context.Context) error {
 	}
 	stop := time.NewTimer(s.cfg.StopGrace - s.endBudget())
 	defer stop.Stop()
+	hurry := s.cfg.Hurry
 	for {
 		select {
 		case <-j.over:
 			return s.jobError()
 		case <-stop.C:
+			j.cancel(orchestrator.ErrShutdown)
+		case <-hurry:
+			hurry = nil
 			j.cancel(orchestrator.ErrShutdown)
 		case <-grace.Done():
 			return errGrace

@@ -5,6 +5,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type Config struct {
 	APIKeys           []secret.String // any of them opens the API; none: it is open
 	MaxBody           int64           // bytes; 0: 32 MiB
 	StopGrace         time.Duration   // from the end of Serve's context to its return, at most; 0: 30 s
+	Hurry             <-chan struct{} // closed: a job that goes on after the end of Serve's context is stopped now; nil: never
 	Storage           string          // what the sessions listing calls the store: "minio", "directory"
 	ContainerID       string
 	Version           string
@@ -70,7 +72,10 @@ type Server struct {
 	handler  http.Handler
 	slot     atomic.Pointer[job]
 	draining atomic.Bool
-	jobOver  chan struct{}   // closed when the job that had begun is over
+	jobEnded chan struct{}   // closed when readers may see the last event of the job
+	jobOver  chan struct{}   // closed when the job that had begun is over, and nothing of it is left
+	leave    chan struct{}   // closed when a request asked the worker to go
+	leaveNow sync.Once       // closes leave
 	closing  context.Context // ends the streams of other workers' jobs when this worker goes
 	close    context.CancelFunc
 }
@@ -84,7 +89,7 @@ func New(cfg Config) *Server {
 	cfg.Timing.Write = orDefault(cfg.Timing.Write, 20*time.Second)
 	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
 	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
-	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), jobOver: make(chan struct{})}
+	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), jobEnded: make(chan struct{}), jobOver: make(chan struct{}), leave: make(chan struct{})}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.handler = s.routes()
 	return s
@@ -120,5 +125,6 @@ func (s *Server) routes() http.Handler {
 	r.GET("/sessions/:id", s.showSession)
 	r.GET("/sessions/:id/stream", s.streamSession)
 	r.POST("/abort", s.abort)
+	r.POST("/shutdown", s.askToLeave)
 	return r
 }

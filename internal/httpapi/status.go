@@ -23,12 +23,25 @@ const pingTimeout = 2 * time.Second
 
 func (s *Server) state() string {
 	switch {
-	case s.draining.Load():
+	case s.leaving():
 		return stateDraining
 	case s.slot.Load() != nil:
 		return stateBusy
 	default:
 		return stateIdle
+	}
+}
+
+// leaving reports whether this worker will never take a job again: it was told to stop, or its one job has ended.
+func (s *Server) leaving() bool {
+	if s.draining.Load() {
+		return true
+	}
+	select {
+	case <-s.jobEnded:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -45,7 +58,7 @@ func (s *Server) health(c *gin.Context) {
 
 // ready tells whether a job could be stored.
 func (s *Server) ready(c *gin.Context) {
-	if s.draining.Load() {
+	if s.leaving() {
 		s.notReady(c, refuse(event.ShuttingDown))
 		return
 	}

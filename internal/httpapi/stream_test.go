@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,14 +174,16 @@ func TestLiveStreamNeedsNoStorage(t *testing.T) {
 func TestReadersThatReconnectAtRandom(t *testing.T) {
 	const events, readers = 3000, 10
 	w, run, log, s := busy(t, newSessions(), httpapi.Timing{}, 1)
-	var all sync.WaitGroup
+	var all, waiting sync.WaitGroup
 	got := make([][]string, readers)
+	waiting.Add(readers)
 	for i := range readers {
-		all.Go(func() { got[i] = w.readInPieces(rand.New(rand.NewPCG(7, uint64(i))), events+1) })
+		all.Go(func() { got[i] = w.readInPieces(rand.New(rand.NewPCG(7, uint64(i))), events+1, waiting.Done) })
 	}
 	for i := range events {
 		say(t, log, fmt.Sprint(i))
 	}
+	waiting.Wait()
 	if err := log.Finish(event.Completed{}); err != nil {
 		t.Fatal(err)
 	}
@@ -199,16 +203,21 @@ func TestReadersThatReconnectAtRandom(t *testing.T) {
 	}
 }
 
-// readInPieces reads a session's stream over many connections, until it has seen the last event.
-func (w *worker) readInPieces(random *rand.Rand, last int) []string {
+// readInPieces reads a session's stream over many connections, until only the last event is missing. It says so, and
+// waits for that on its last connection: a worker whose job has ended takes no new ones.
+func (w *worker) readInPieces(random *rand.Rand, last int, waiting func()) []string {
 	var seen []string
-	for len(seen) < last {
+	for {
 		header := []string{}
 		if len(seen) > 0 {
 			header = []string{"Last-Event-ID", seen[len(seen)-1]}
 		}
 		s := w.stream("GET", "/sessions/s/stream", "", header...)
-		for range 1 + random.IntN(400) {
+		if len(seen) == last-1 {
+			waiting()
+			return append(seen, s.rest()...)
+		}
+		for range min(1+random.IntN(400), last-1-len(seen)) {
 			id, _, err := s.event()
 			if err != nil {
 				break
@@ -218,7 +227,30 @@ func (w *worker) readInPieces(random *rand.Rand, last int) []string {
 		s.cancel()
 		_ = s.resp.Body.Close()
 	}
-	return seen
+}
+
+// A worker whose job has ended refuses connections, so that a proxy gives the next request to another worker, and lets
+// the readers that it has read to the end.
+func TestEndedJobRefusesConnections(t *testing.T) {
+	w, run, log, s := busy(t, newSessions(), httpapi.Timing{}, 1)
+	if err := log.Finish(event.Completed{}); err != nil {
+		t.Fatal(err)
+	}
+	log.Reveal()
+	eventually(t, "connections are refused", func() bool {
+		c, err := net.Dial("tcp", w.addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	if diff := cmp.Diff(ids(1, 1, 1), s.rest()); diff != "" {
+		t.Error(diff)
+	}
+	run.result <- nil
+	if err := w.wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A reader that never reads costs the job nothing, and is cut off after the write deadline.

@@ -57,7 +57,7 @@ func build(
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL},
-		CheckRepoURL: git.CheckURL, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Storage: kind,
+		CheckRepoURL: git.CheckURL, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	}), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -25,7 +26,8 @@ func Helpers() []agentproc.Helper { return snapshot.Helpers() }
 type Options struct {
 	Path      string // the PATH on which assistants and git are found
 	Version   string
-	Listening func(net.Addr) // called once requests are accepted; nil: nobody asks
+	Listening func(net.Addr)  // called once requests are accepted; nil: nobody asks
+	Hurry     <-chan struct{} // closed: a job that goes on after the end of Run's context is stopped now; nil: never
 	Log       zerolog.Logger
 }
 
@@ -53,7 +55,22 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		opts.Listening(ln.Addr())
 	}
 	go warm.start(ctx)
-	return ownFault(server.Serve(ctx, ln), opts.Log)
+	begun := time.Now()
+	if err := ownFault(server.Serve(ctx, ln), opts.Log); err != nil {
+		return err
+	}
+	live(ctx, cfg.MinUptime-time.Since(begun))
+	return nil
+}
+
+// live waits, unless ctx ends. To Swarm the end of a task soon after its start is a failed update, whatever its status.
+func live(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // ownFault leaves out what ended a job without being this worker's fault; a non-zero exit would count against an update
