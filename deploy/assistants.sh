@@ -1,0 +1,29 @@
+#!/bin/sh
+# Puts the native binaries of coding assistants into a folder, for the image: assistants.sh FOLDER NAME...
+# The versions are those that the tests run.
+set -eu
+
+claude_version=2.1.197
+
+folder=$1
+shift
+mkdir -p "$folder/bin"
+
+# native PACKAGE@VERSION FILE NAME: the one binary of the npm package for this platform.
+native() {
+	staging=$(mktemp -d)
+	(cd "$staging" && npm install --prefix . --no-audit --no-fund --no-save --loglevel=error "$1")
+	install -m 0755 "$(readlink -f "$staging/node_modules/$2")" "$folder/bin/$3"
+	rm -rf "$staging"
+	echo "assistants: $("$folder/bin/$3" --version)"
+}
+
+for name; do
+	case $name in
+	claude) native "@anthropic-ai/claude-code@$claude_version" @anthropic-ai/claude-code/bin/claude.exe claude ;;
+	*)
+		echo "assistants: no assistant $name" >&2
+		exit 2
+		;;
+	esac
+done
