@@ -51,7 +51,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", Script: d.script}),
+		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", CodexPath: "/usr/bin/codex", Script: d.script}),
 		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())

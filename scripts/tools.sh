@@ -11,10 +11,12 @@ umask 022 # every uid may run them: the agent's too
 
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 claude_version=2.1.197
+codex_version=0.169.0
 golangci_version=v2.15.0
 
 minio_folder=minio-20260212
 claude_folder=claude-$claude_version
+codex_folder=codex-$codex_version
 golangci_folder=golangci-lint-${golangci_version#v}
 
 say() { echo "tools: $*"; }
@@ -69,6 +71,13 @@ claude_install() {
 	ln -s ../node_modules/@anthropic-ai/claude-code/bin/claude.exe "$staging/bin/claude"
 }
 
+codex_install() {
+	(cd "$staging" && npm install --prefix . --no-audit --no-fund --no-save --loglevel=error "@openai/codex@$codex_version")
+	native=$(cd "$staging" && echo node_modules/@openai/codex-linux-*/vendor/*/bin/codex)
+	[ -x "$staging/$native" ] || die "@openai/codex has no binary for this platform"
+	ln -s "../$native" "$staging/bin/codex"
+}
+
 cache=${AICW_CACHE:-$(default_cache)}
 case $cache in
 /*) ;;
@@ -84,6 +93,7 @@ case ${1:-} in
 	case ${2:-} in
 	minio) echo "$minio_folder" ;;
 	claude) echo "$claude_folder" ;;
+	codex) echo "$codex_folder" ;;
 	golangci-lint) echo "$golangci_folder" ;;
 	*) die "no tool ${2:-}" ;;
 	esac
@@ -96,7 +106,7 @@ esac
 need git git ca-certificates
 need setpriv util-linux
 command -v go >/dev/null || die "go is missing: install Go 1.26 or newer from https://go.dev/dl"
-[ -x "$cache/$claude_folder/bin/claude" ] || need npm nodejs npm
+[ -x "$cache/$claude_folder/bin/claude" ] && [ -x "$cache/$codex_folder/bin/codex" ] || need npm nodejs npm
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock" # two runs at once: the second waits, and finds everything there
@@ -104,5 +114,6 @@ flock 9
 
 provide "$minio_folder" minio go_install "github.com/minio/minio@$minio_version"
 provide "$claude_folder" claude claude_install
+provide "$codex_folder" codex codex_install
 provide "$golangci_folder" golangci-lint go_install \
 	"github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci_version"

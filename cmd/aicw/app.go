@@ -27,7 +27,7 @@ Environment:
   AICW_SERVER          the worker, or the proxy before the workers (default http://localhost:5000)
   AICW_API_KEY         the key that the worker asks for, one of its API_KEYS
   AICW_AUTH            the provider's credential, a key or JSON; without it the usual variable of the provider is taken
-                       (CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY)
+                       (CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY; CODEX_API_KEY or OPENAI_API_KEY)
   AICW_GIT_TOKEN       the token for the repository, whatever its host
   GITHUB_TOKEN         the token for repositories on github.com, and for no other (GH_TOKEN too)
   NO_COLOR             no colours`

@@ -170,10 +170,11 @@ func TestCredentialsFromTheEnvironment(t *testing.T) {
 		{"github.com", "claude-code", "https://github.com/u/r", env, "anthropic", "github"},
 		{"another host", "ClaudeAgentSDK", "https://github.com.evil.example/u/r", env, "anthropic", nil},
 		{"not encrypted", "Claude", "http://github.com/u/r", env, "anthropic", nil},
-		{"another provider", "codex", "https://user@GitHub.com/u/r", env, nil, "github"},
+		{"another provider", "gemini", "https://user@GitHub.com/u/r", env, nil, "github"},
 		{"no provider", "", "https://github.com/u/r", env, nil, "github"},
 		{"script", "script", "https://github.com/u/r", env, nil, "github"},
 		{"meant for any", "script", "https://other.example/u/r", with("AICW_AUTH", "own", "AICW_GIT_TOKEN", "any"), "own", "any"},
+		{"Codex", "CodexSDK", "https://github.com/u/r", env, "openai", "github"},
 		{"subscription first", "claude", "https://github.com/u/r", with("CLAUDE_CODE_OAUTH_TOKEN", "oauth"), "oauth", "github"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

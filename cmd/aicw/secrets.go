@@ -37,6 +37,8 @@ var usual = map[string][]string{
 	"claude-code":    {"CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"},
 	"claude":         {"CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"},
 	"claudeagentsdk": {"CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"},
+	"codex":          {"CODEX_API_KEY", "OPENAI_API_KEY"},
+	"codexsdk":       {"CODEX_API_KEY", "OPENAI_API_KEY"},
 }
 
 // credential finds the provider's credential: the file, AICW_AUTH, then the provider's usual variables. None is no error: the worker may

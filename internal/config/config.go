@@ -34,6 +34,7 @@ type Config struct {
 	Credential       secret.String // for Provider and no other; set only if Provider is
 	GitHubToken      secret.String // for requests without a token of their own
 	AnthropicBaseURL string        // empty: the provider's own
+	OpenAIBaseURL    string        // with its /v1; empty: the provider's own
 	ScriptProvider   bool          // the script provider may be used
 
 	MaxBodyBytes   int64

@@ -73,8 +73,12 @@ var table = []entry{
 	{apiKeys, keys(func(c *Config) *[]secret.String { return &c.APIKeys })},
 	{allowAnonymous, boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
 	{
-		Variable{Name: "ANTHROPIC_BASE_URL", Doc: "the model's API: a company's gateway, or a test's"},
+		Variable{Name: "ANTHROPIC_BASE_URL", Doc: "the model's API for `claude-code`: a company's gateway, or a test's"},
 		text(func(c *Config) *string { return &c.AnthropicBaseURL }, checkURL),
+	},
+	{
+		Variable{Name: "OPENAI_BASE_URL", Doc: "the same for `codex`, with its `/v1`"},
+		text(func(c *Config) *string { return &c.OpenAIBaseURL }, checkURL),
 	},
 	{
 		Variable{Name: "MAX_BODY_BYTES", Default: "33554432", Doc: "largest request body, in bytes"},

@@ -1,5 +1,5 @@
 // Package modeltest is a model's API on loopback that answers from a script: the Anthropic Messages API, streamed and
-// not, with the faults of a real one. It remembers every request, so that a test can see which credential arrived, and
+// not, and OpenAI's Responses API, streamed, with the faults of the real ones. It remembers every request, so that a test can see which credential arrived, and
 // whether an earlier conversation came along.
 package modeltest
 
@@ -104,7 +104,11 @@ func (e *Endpoint) Wait(ctx context.Context, n int) error {
 	}
 }
 
-func isMessage(r Request) bool { return r.Method == http.MethodPost && r.Path == "/v1/messages" }
+func isMessage(r Request) bool {
+	return r.Method == http.MethodPost && (r.Path == "/v1/messages" || isResponses(r))
+}
+
+func isResponses(r Request) bool { return r.Path == "/v1/responses" }
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -113,13 +117,16 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	req := Request{Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: body}
 	decodeErr := errors.New("no message")
-	if isMessage(req) {
+	switch {
+	case isResponses(req):
+		decodeErr = req.decodeResponses()
+	case isMessage(req):
 		decodeErr = req.decode()
 	}
 	turn, n := e.record(req, decodeErr == nil)
 	switch {
 	case isMessage(req) && decodeErr != nil:
-		writeError(w, Turn{Status: http.StatusBadRequest, Message: decodeErr.Error()})
+		writeError(w, req, Turn{Status: http.StatusBadRequest, Message: decodeErr.Error()})
 	case isMessage(req):
 		e.reply(r.Context(), w, req, turn, n)
 	case req.Path == "/v1/messages/count_tokens":
@@ -127,7 +134,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	case req.Path == "/" || r.Method == http.MethodHead:
 		w.WriteHeader(http.StatusOK)
 	default:
-		writeError(w, Turn{Status: http.StatusNotFound, Message: "no route " + req.Path})
+		writeError(w, req, Turn{Status: http.StatusNotFound, Message: "no route " + req.Path})
 	}
 }
 
@@ -182,7 +189,9 @@ func (e *Endpoint) reply(ctx context.Context, w http.ResponseWriter, req Request
 	a := answer{turn: turn, id: fmt.Sprintf("msg_%06d", n), n: n, model: req.Model}
 	switch {
 	case turn.Status >= 400:
-		writeError(w, turn)
+		writeError(w, req, turn)
+	case isResponses(req):
+		responses{turn: turn, n: n}.stream(ctx, w)
 	case req.Stream:
 		a.stream(ctx, w)
 	case turn.Hang:
@@ -191,15 +200,19 @@ func (e *Endpoint) reply(ctx context.Context, w http.ResponseWriter, req Request
 		panic(http.ErrAbortHandler)
 	case turn.StreamError:
 		turn.Status = http.StatusInternalServerError
-		writeError(w, turn)
+		writeError(w, req, turn)
 	default:
 		writeJSON(w, http.StatusOK, a.message())
 	}
 }
 
-func writeError(w http.ResponseWriter, turn Turn) {
+func writeError(w http.ResponseWriter, req Request, turn Turn) {
 	if turn.RetryAfter > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(turn.RetryAfter.Seconds())))
+	}
+	if isResponses(req) {
+		writeJSON(w, turn.Status, map[string]any{"error": turn.openAIError()})
+		return
 	}
 	writeJSON(w, turn.Status, turn.apiError())
 }

@@ -13,10 +13,11 @@ import (
 var folders = map[string]string{
 	"minio":         "minio-20260212",
 	"claude":        "claude-2.1.197",
+	"codex":         "codex-0.169.0",
 	"golangci-lint": "golangci-lint-2.15.0",
 }
 
-// Path returns the absolute path of an installed tool: "minio", "claude" or "golangci-lint".
+// Path returns the absolute path of an installed tool: "minio", "claude", "codex" or "golangci-lint".
 // A tool that is not there fails the test, and never skips it.
 func Path(t testing.TB, name string) string {
 	t.Helper()

@@ -43,7 +43,10 @@ func build(
 		StateDir: state, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
 		AuthorName: cfg.GitAuthorName, AuthorEmail: cfg.GitAuthorEmail,
 	})
-	registry := all.New(all.Config{Script: cfg.ScriptProvider, ClaudePath: agentproc.LookPath("claude", opts.Path)})
+	registry := all.New(all.Config{
+		Script:     cfg.ScriptProvider,
+		ClaudePath: agentproc.LookPath("claude", opts.Path), CodexPath: agentproc.LookPath("codex", opts.Path),
+	})
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
@@ -56,7 +59,7 @@ func build(
 	return httpapi.New(httpapi.Config{
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
-		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL},
+		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
 		CheckRepoURL: git.CheckURL, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	}), nil

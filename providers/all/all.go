@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/claudecode"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/codex"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/script"
 )
 
@@ -11,6 +12,7 @@ import (
 type Config struct {
 	Script     bool   // whether requests may be shell scripts
 	ClaudePath string // of Claude Code's command line interface, absolute; empty where it is not installed
+	CodexPath  string // of Codex's, likewise
 }
 
 // New makes the registry.
@@ -18,6 +20,9 @@ func New(cfg Config) *providers.Registry {
 	var list []providers.Provider
 	if cfg.ClaudePath != "" {
 		list = append(list, claudecode.New(claudecode.Config{Path: cfg.ClaudePath}))
+	}
+	if cfg.CodexPath != "" {
+		list = append(list, codex.New(codex.Config{Path: cfg.CodexPath}))
 	}
 	if cfg.Script {
 		list = append(list, script.New(script.Config{}))

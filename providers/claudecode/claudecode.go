@@ -15,10 +15,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/internal/instructions"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/internal/lines"
 )
 
 // DefaultBaseURL is the model's API where a task names none. It is always given to the CLI, so that nothing else can choose it.
 const DefaultBaseURL = "https://api.anthropic.com"
+
+// instructionFiles are the project's own words to the assistant, in the order in which the CLI itself reads them.
+var instructionFiles = []string{"CLAUDE.md", ".claude/CLAUDE.md"}
 
 // The graces of a run's end: see Config.
 const (
@@ -97,11 +102,11 @@ func (p *Provider) Run(ctx context.Context, t providers.Task, emit func(provider
 	if err := credential.expired(p.cfg.Now()); err != nil {
 		return providers.Result{}, err
 	}
-	instructions, err := readInstructions(ctx, t)
+	words, err := instructions.Read(ctx, t, instructionFiles...)
 	if err != nil {
 		return providers.Result{}, err
 	}
-	input, err := encode(initialize(instructions), prompt(t.Prompt))
+	input, err := encode(initialize(words), prompt(t.Prompt))
 	if err != nil {
 		return providers.Result{}, err
 	}
@@ -109,7 +114,7 @@ func (p *Provider) Run(ctx context.Context, t providers.Task, emit func(provider
 	if err != nil {
 		return providers.Result{}, err
 	}
-	c := &conversation{cfg: p.cfg, task: t, child: child, emit: emit, in: newWriter(child.Stdin()), tools: make(tools), ended: make(chan struct{})}
-	c.in.send(input)
+	c := &conversation{cfg: p.cfg, task: t, child: child, emit: emit, in: lines.NewWriter(child.Stdin()), tools: make(tools), ended: make(chan struct{})}
+	c.in.Send(input)
 	return c.run(ctx)
 }

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/internal/lines"
 )
 
 // conversation is one run of the CLI. Its lines are read by the goroutine that called Run; a second one (watch) ends
@@ -18,7 +18,7 @@ type conversation struct {
 	task  providers.Task
 	child *agentproc.Process
 	emit  func(providers.Message) error
-	in    *writer
+	in    *lines.Writer
 
 	seen    transcript
 	tools   tools
@@ -38,7 +38,7 @@ func (c *conversation) run(ctx context.Context) (providers.Result, error) {
 	waitErr := c.child.Wait()
 	close(over)
 	wasCut := <-cut
-	c.in.close()
+	c.in.Close()
 
 	switch report := c.seen.report(); {
 	case linesErr != nil:
@@ -64,54 +64,16 @@ func (c *conversation) failure(waitErr error) error {
 	}
 }
 
-// watch ends the CLI: gently after its result, or when ctx ends, and for certain after a grace. It reports whether it was
-// ctx that cut the run short. It returns when the CLI is gone.
+// watch ends the CLI when it is time. It reports whether it was ctx that cut the run short.
 func (c *conversation) watch(ctx context.Context, over <-chan struct{}) (cut bool) {
-	select {
-	case <-over:
-		return ctx.Err() != nil && c.seen.result == nil // what ended ctx may have killed the CLI too
-	case <-c.ended:
-		c.in.close()
-		c.killUnless(over, c.cfg.ExitGrace, ctx.Done())
-		return false
-	case <-ctx.Done():
-	}
-	if line, err := encode(interrupt()); err == nil {
-		c.in.send(line)
-	}
-	if within(c.cfg.InterruptGrace, c.ended, over) {
-		c.in.close() // now it exits by itself, and leaves a whole conversation behind
-		c.killUnless(over, c.cfg.InterruptGrace, nil)
-	} else {
-		c.child.Kill()
-	}
-	return true
-}
-
-// killUnless kills the CLI's tree if it is not over within a grace, or as soon as hurry is closed.
-func (c *conversation) killUnless(over <-chan struct{}, grace time.Duration, hurry <-chan struct{}) {
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-over:
-		return
-	case <-timer.C:
-	case <-hurry:
-	}
-	c.child.Kill()
-}
-
-// within waits for either of two channels and reports whether that was in time.
-func within(grace time.Duration, one, other <-chan struct{}) bool {
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-one:
-	case <-other:
-	case <-timer.C:
-		return false
-	}
-	return true
+	return lines.Ending{
+		In: c.in, Kill: c.child.Kill, Ended: c.ended, Grace: c.cfg.InterruptGrace, ExitGrace: c.cfg.ExitGrace,
+		Interrupt: func() {
+			if line, err := encode(interrupt()); err == nil {
+				c.in.Send(line)
+			}
+		},
+	}.Watch(ctx, over)
 }
 
 func (c *conversation) line(raw []byte) error {
@@ -145,7 +107,7 @@ func (c *conversation) control(l line) error {
 		if err != nil {
 			return err
 		}
-		c.in.send(reply)
+		c.in.Send(reply)
 	case "control_response":
 		if l.Response.RequestID == initializeID && l.Response.Subtype != "success" {
 			c.refusal = fmt.Errorf("claude refused to begin: %s", l.Response.Error)

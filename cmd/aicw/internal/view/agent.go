@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// agent shows one line of the agent: text as it is, the CLI's stream-json by what it means, anything else in short.
+// agent shows one line of the agent: text as it is, the lines of the assistants that we know by what they mean, anything else
+// in short.
 func (v *View) agent(data json.RawMessage) {
 	var text string
 	if json.Unmarshal(data, &text) == nil {
@@ -15,7 +16,7 @@ func (v *View) agent(data json.RawMessage) {
 		return
 	}
 	var l streamLine
-	if json.Unmarshal(data, &l) != nil || !v.streamJSON(l) {
+	if json.Unmarshal(data, &l) != nil || !v.streamJSON(l) && !v.codex(data) {
 		v.line("agent", dim, shorten(string(data), 120))
 	}
 }

@@ -1,4 +1,5 @@
-package claudecode
+// Package instructions reads what a repository legitimately says to an assistant: text, and nothing that runs.
+package instructions
 
 import (
 	"context"
@@ -11,18 +12,15 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 )
 
-// maxInstructions is how much of one file is given to the assistant, in bytes; a longer file is only named.
-const maxInstructions = 128 << 10
+// longest is how much of one file is given to the assistant, in bytes; a longer file is only named.
+const longest = 128 << 10
 
-// instructionFiles are the project's own words to the assistant, in the order in which the CLI itself reads them.
-var instructionFiles = []string{"CLAUDE.md", ".claude/CLAUDE.md"}
-
-// readInstructions reads them as the agent: they may be anything, links and devices included. One that cannot be read
-// never ends the run; the assistant is told, and can look for itself.
-func readInstructions(ctx context.Context, t providers.Task) (string, error) {
+// Read reads the named files of the checkout as the agent: they may be anything, links and devices included. One that cannot
+// be read never ends the run; the assistant is told, and can look for itself. The error is the end of ctx.
+func Read(ctx context.Context, t providers.Task, names ...string) (string, error) {
 	var parts []string
-	for _, name := range instructionFiles {
-		text, err := t.Agent.ReadFile(ctx, path.Join(t.Dir, name), maxInstructions)
+	for _, name := range names {
+		text, err := t.Agent.ReadFile(ctx, path.Join(t.Dir, name), longest)
 		switch {
 		case ctx.Err() != nil:
 			return "", context.Cause(ctx)
