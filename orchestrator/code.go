@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
@@ -27,6 +28,7 @@ var codes = []struct {
 	{ErrAborted, event.Aborted},
 	{ErrTimeout, event.Timeout},
 	{ErrShutdown, event.ShuttingDown},
+	{agentproc.ErrOutOfMemory, event.OutOfMemory},
 	{storage.ErrReplaced, event.WorkerLost},
 	{storage.ErrNotFound, event.SessionNotFound},
 	{storage.ErrBusy, event.SessionBusy},

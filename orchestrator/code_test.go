@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/githost"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
@@ -23,6 +24,7 @@ func TestCodeOf(t *testing.T) {
 		{orchestrator.ErrAborted, event.Aborted},
 		{orchestrator.ErrTimeout, event.Timeout},
 		{orchestrator.ErrShutdown, event.ShuttingDown},
+		{&agentproc.ExitError{Code: -1, OutOfMemory: true}, event.OutOfMemory},
 		{storage.ErrNotFound, event.SessionNotFound},
 		{storage.ErrBusy, event.SessionBusy},
 		{storage.ErrUnavailable, event.StorageError},

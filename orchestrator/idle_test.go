@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -46,6 +47,29 @@ func TestToolMayBeSilent(t *testing.T) {
 	p.Edit = providertest.Shell("sleep 1; echo whole > page.txt")
 	lines := w.mustRun(w.worker(impatient), w.job(p))
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"completed"`) {
+		t.Errorf("the job ended with %s", last)
+	}
+}
+
+// An abort that comes while a silent agent is being stopped changes nothing.
+func TestFirstCauseWins(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p := says("x", "true", nil)
+	work := providertest.Shell("echo half > page.txt")
+	p.Edit = func(ctx context.Context, task providers.Task) error {
+		if err := work(ctx, task); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		cancel(orchestrator.ErrAborted)
+		return context.Cause(ctx)
+	}
+	lines, err := w.run(ctx, w.worker(impatient), w.job(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"code":"timeout"`) || !strings.Contains(last, "silent for") {
 		t.Errorf("the job ended with %s", last)
 	}
 }

@@ -2,7 +2,9 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -131,11 +133,12 @@ func (r *run) work(ctx context.Context) error {
 	return nil
 }
 
-// phase runs one phase, logs how long it took, and prefers the cause of a cut to the error that the cut made.
+// phase runs one phase, logs how long it took, and prefers the cause of a cut to the error that the cut made. Of two causes
+// the first one wins.
 func (r *run) phase(ctx context.Context, name string, do func(context.Context) error) error {
 	begun := r.cfg.Now()
 	err := do(ctx)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !isCut(err) {
 		err = cause
 	}
 	r.logger.Debug().Str("phase", name).Dur("took", r.cfg.Now().Sub(begun)).Err(err).Msg("phase ended")
@@ -143,4 +146,11 @@ func (r *run) phase(ctx context.Context, name string, do func(context.Context) e
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// isCut reports whether err is a cause by which a run is cut short.
+func isCut(err error) bool {
+	return slices.ContainsFunc([]error{ErrAborted, ErrTimeout, ErrShutdown, storage.ErrReplaced}, func(cause error) bool {
+		return errors.Is(err, cause)
+	})
 }

@@ -52,8 +52,14 @@ func startWorker(t testing.TB, env map[string]string) *proc {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startCommand(t, env, self)
+}
+
+// startCommand is startWorker by a command that becomes the worker.
+func startCommand(t testing.TB, env map[string]string, command ...string) *proc {
+	t.Helper()
 	p := &proc{t: t, logs: &logBuffer{}, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(context.Background(), self)
+	p.cmd = exec.CommandContext(context.Background(), command[0], command[1:]...)
 	p.cmd.Env = []string{"AICW_TEST_MAIN=worker", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "HOST=127.0.0.1", "PORT=0", "LOG_LEVEL=debug"}
 	for k, v := range env {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)

@@ -35,7 +35,10 @@ var ErrGone = errors.New("the agent's supervisor is gone")
 type Config struct {
 	UID      int              // what commands run under, and their gid, if this process is root; else they run under its own uid
 	Scrubber *secret.Scrubber // goes over lines, errors and Scrub
-	Path     string           // PATH of the commands, and where they are looked for; empty: DefaultPath
+	// MemoryEvents are files in which the kernel counts its kills for want of memory, as memory.events and memory.oom_control
+	// of a cgroup do; the first that can be read is. nil: those of this process's cgroup.
+	MemoryEvents []string
+	Path         string // PATH of the commands, and where they are looked for; empty: DefaultPath
 }
 
 // Agent starts commands under the agent's uid. It is safe for concurrent use.
@@ -58,6 +61,9 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	if cfg.Path == "" {
 		cfg.Path = DefaultPath
+	}
+	if cfg.MemoryEvents == nil {
+		cfg.MemoryEvents = ownMemoryEvents()
 	}
 	a := &Agent{cfg: cfg, uid: os.Geteuid(), calls: newCalls(), ended: make(chan struct{})}
 	var args []string

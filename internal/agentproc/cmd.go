@@ -160,6 +160,7 @@ func (c *Cmd) launch(ctx context.Context, stdin, stdout bool) (*Process, error) 
 	}
 	id := c.agent.calls.newID()
 	call := c.agent.calls.add(id)
+	kills := oomKills(c.agent.cfg.MemoryEvents)
 	err = c.agent.send(frame{Op: opSpawn, ID: id, Spawn: job, fds: ends.child})
 	ends.closeChild()
 	if err == nil {
@@ -169,7 +170,7 @@ func (c *Cmd) launch(ctx context.Context, stdin, stdout bool) (*Process, error) 
 		ends.close()
 		return nil, err
 	}
-	return newProcess(c.agent, filepath.Base(c.Path), id, call, ends), nil
+	return newProcess(c.agent, filepath.Base(c.Path), id, call, ends, kills), nil
 }
 
 // started waits until the command runs. One that is not waited for any longer is killed, and gone on return: the caller

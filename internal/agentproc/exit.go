@@ -22,13 +22,21 @@ type ExitError struct {
 	Code   int            // the exit status; -1 if a signal ended it
 	Signal syscall.Signal // that signal, else 0
 	Stderr string         // the end of its standard error, scrubbed, at most 64 KiB
+
+	OutOfMemory bool // the kernel killed it, or a part of it, because memory ran out
 }
+
+// Is makes errors.Is(err, ErrOutOfMemory) true for a command that died of it.
+func (e *ExitError) Is(target error) bool { return target == ErrOutOfMemory && e.OutOfMemory }
 
 // Error names the command and its status, and quotes the last line of its standard error.
 func (e *ExitError) Error() string {
 	text := fmt.Sprintf("%s: exit status %d", e.Name, e.Code)
 	if e.Signal > 0 {
 		text = fmt.Sprintf("%s: signal: %v", e.Name, e.Signal)
+	}
+	if e.OutOfMemory {
+		return text + ": the kernel ended it because the worker's memory ran out; give the worker more, or let the agent do less at once"
 	}
 	lines := strings.Split(strings.TrimSpace(e.Stderr), "\n")
 	if reason := strings.TrimSpace(lines[len(lines)-1]); reason != "" {
@@ -37,14 +45,15 @@ func (e *ExitError) Error() string {
 	return text
 }
 
-func exitError(name string, status syscall.WaitStatus, stderr string) error {
+func exitError(name string, status syscall.WaitStatus, outOfMemory bool, stderr string) error {
+	e := &ExitError{Name: name, Code: status.ExitStatus(), Stderr: stderr, OutOfMemory: outOfMemory}
 	switch {
 	case status.Signaled():
-		return &ExitError{Name: name, Code: -1, Signal: status.Signal(), Stderr: stderr}
-	case status.ExitStatus() != 0:
-		return &ExitError{Name: name, Code: status.ExitStatus(), Stderr: stderr}
+		e.Signal = status.Signal() // and ExitStatus is -1
+	case e.Code == 0:
+		return nil
 	}
-	return nil
+	return e
 }
 
 // readTail reads r to its end and returns what came last, scrubbed. If it had to leave something out it begins with

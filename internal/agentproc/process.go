@@ -19,12 +19,17 @@ type Process struct {
 	done   chan struct{} // closed when err says how it ended
 	err    error
 
-	mu    sync.Mutex
-	cause error // why the worker ended it
+	mu     sync.Mutex
+	cause  error // why the worker ended it
+	killed bool  // by the worker
+
+	oomKills int // the kernel's, before the command began
 }
 
-func newProcess(a *Agent, name string, id uint64, call *call, ends *pipes) *Process {
-	p := &Process{agent: a, name: name, id: id, stdin: ends.stdin, exited: make(chan struct{}), done: make(chan struct{})}
+func newProcess(a *Agent, name string, id uint64, call *call, ends *pipes, oomKills int) *Process {
+	p := &Process{
+		agent: a, name: name, id: id, stdin: ends.stdin, exited: make(chan struct{}), done: make(chan struct{}), oomKills: oomKills,
+	}
 	if ends.stdout != nil {
 		p.stdout = &output{file: ends.stdout}
 	}
@@ -41,10 +46,18 @@ func newProcess(a *Agent, name string, id uint64, call *call, ends *pipes) *Proc
 		p.release(stderr)
 		text := <-tail
 		if p.err = err; err == nil {
-			p.err = exitError(p.name, syscall.WaitStatus(f.Status), text)
+			status := syscall.WaitStatus(f.Status)
+			p.err = exitError(p.name, status, p.ranOutOfMemory(status), text)
 		}
 	}()
 	return p
+}
+
+// ranOutOfMemory reports whether the kernel has killed for want of memory since the command began, and that explains its end.
+func (p *Process) ranOutOfMemory(status syscall.WaitStatus) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.killed && killedHard(status) && oomKills(p.agent.cfg.MemoryEvents) > p.oomKills
 }
 
 // release lets go those who read from the command or write to it.
@@ -66,7 +79,12 @@ func (p *Process) Stdin() io.WriteCloser { return p.stdin }
 func (p *Process) Terminate() { _ = p.agent.send(frame{Op: opTerminate, ID: p.id}) }
 
 // Kill kills the command and every process that came from it. It does not wait; see Wait.
-func (p *Process) Kill() { _ = p.agent.send(frame{Op: opKill, ID: p.id}) }
+func (p *Process) Kill() {
+	p.mu.Lock()
+	p.killed = true
+	p.mu.Unlock()
+	_ = p.agent.send(frame{Op: opKill, ID: p.id})
+}
 
 // Wait returns when the command has ended, its tree is gone (see [Cmd.Run] for the limits) and its standard error is
 // read; it may be called at any time and repeatedly. Output that Lines has not read yet is kept for it.

@@ -2,6 +2,9 @@ package agentproc
 
 import (
 	"errors"
+	"os"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -29,10 +32,26 @@ func (s *supervisor) spawn(f frame) {
 	s.tell(started)
 }
 
+// offerChildren makes the children that are forked until restore is called those that the kernel kills first when memory
+// runs out: the worker has to live, to save what was done. Where this process may not, the kernel decides by size.
+func offerChildren() (restore func()) {
+	const file, more, most = "/proc/self/oom_score_adj", 500, 1000
+	own, err := os.ReadFile(file)
+	if err != nil {
+		return func() {}
+	}
+	score, err := strconv.Atoi(strings.TrimSpace(string(own)))
+	if err != nil || os.WriteFile(file, []byte(strconv.Itoa(min(score+more, most))), 0) != nil {
+		return func() {}
+	}
+	return func() { _ = os.WriteFile(file, own, 0) }
+}
+
 func (s *supervisor) fork(f frame) (pid int, err error) {
 	if f.Spawn == nil || len(f.fds) < 3 {
 		return 0, syscall.EINVAL
 	}
+	defer offerChildren()()
 	files := make([]uintptr, len(f.fds))
 	for i, fd := range f.fds {
 		files[i] = uintptr(fd)

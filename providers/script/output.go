@@ -66,7 +66,7 @@ func (r *run) finish(waitErr error) error {
 	if waitErr == nil {
 		return nil
 	}
-	return &agentproc.ExitError{Name: "script", Code: exit.Code, Signal: exit.Signal, Stderr: r.tail.String()}
+	return &agentproc.ExitError{Name: "script", Code: exit.Code, Signal: exit.Signal, Stderr: r.tail.String(), OutOfMemory: exit.OutOfMemory}
 }
 
 // maxTail is how much of the end of the output goes with the error of a script that failed.
