@@ -257,7 +257,7 @@ func TestForbiddenObjects(t *testing.T) {
 			b.startBranch(repo, "aicw/x")
 			b.sh(script)
 			hash := b.sh("git rev-parse HEAD")
-			_, err := repo.Push(t.Context(), hash, "aicw/x")
+			err := repo.Push(t.Context(), hash, "aicw/x")
 			if !errors.Is(err, gitops.ErrBadObjects) && !errors.Is(err, gitops.ErrBadCheckout) {
 				t.Errorf("push: %v", err)
 			}

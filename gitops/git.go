@@ -27,6 +27,8 @@ var (
 	ErrBlockedAddress = remote.ErrBlocked      // by Config.AllowedHosts, or not a public address
 	ErrRedirect       = remote.ErrRedirect
 	ErrPushRejected   = errors.New("the git host rejected the push")
+	ErrDiverged       = fmt.Errorf("%w: the branch has other commits", ErrPushRejected)
+	ErrConflict       = errors.New("the commits cannot be put on top of the branch's")
 	ErrNoCheckout     = errors.New("the workspace holds no checkout")
 	ErrBadCheckout    = errors.New("the checkout's repository is damaged")
 	ErrBadObjects     = vault.ErrBadPack // the host's, or the agent's

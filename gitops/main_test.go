@@ -125,7 +125,7 @@ func (b *bench) commit(repo *gitops.Repo, message string) gitops.Commit {
 
 func (b *bench) push(repo *gitops.Repo, hash, branch string) string {
 	b.Helper()
-	pushed, err := repo.Push(b.Context(), hash, branch)
+	pushed, err := repo.PushAside(b.Context(), hash, branch)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -19,16 +19,18 @@ const (
 var errRaced = errors.New("the branch was moved meanwhile")
 
 // Push brings a commit of the checkout to a branch of the host, as a fast-forward or as a new branch, never by force,
-// and returns only when the host shows it there. A branch that has other commits stays as it is: the commit goes to the
-// first of <branch>-2, <branch>-3, … that does not exist, and that name is returned. What the host turns down by a rule
-// of its own is ErrPushRejected with its words. Outages are waited out for some seconds.
-func (r *Repo) Push(ctx context.Context, hash, branch string) (pushed string, err error) {
-	return r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch})
+// and returns only when the host shows it there. Where the branch has other commits, or its name is that of a folder of
+// branches, it is ErrDiverged: see Rebase and PushAside. What the host turns down by a rule of its own is ErrPushRejected
+// with its words. Outages are waited out for some seconds.
+func (r *Repo) Push(ctx context.Context, hash, branch string) error {
+	_, err := r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch})
+	return err
 }
 
-// PushPlain is Push to that branch or none: where it has other commits, the push is ErrPushRejected.
-func (r *Repo) PushPlain(ctx context.Context, hash, branch string) (pushed string, err error) {
-	return r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch, plain: true})
+// PushAside is Push, but a commit that cannot go to the branch goes to the first of <branch>-2, <branch>-3, … that does not
+// exist. It returns the name of the one that it went to.
+func (r *Repo) PushAside(ctx context.Context, hash, branch string) (pushed string, err error) {
+	return r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch, aside: true})
 }
 
 func (r *Repo) push(ctx context.Context, p *push) (pushed string, err error) {
@@ -74,7 +76,7 @@ type push struct {
 	repo    *Repo
 	hash    string
 	own     string // the session's branch
-	plain   bool   // to no other branch
+	aside   bool   // another branch will do
 	name    string // the one tried at present
 	races   int
 	outages int
@@ -113,8 +115,8 @@ func (p *push) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !allowed && p.plain {
-		return fmt.Errorf("%w: the branch has other commits", ErrPushRejected)
+	if !allowed && !p.aside {
+		return ErrDiverged
 	}
 	if !allowed {
 		p.name = free(listing.Branches, p.own, 2)

@@ -34,19 +34,19 @@ func TestPushToATakenBranch(t *testing.T) {
 	}
 }
 
-func TestPlainPush(t *testing.T) {
+func TestPushToABranchThatHasMoved(t *testing.T) {
 	b := newBench(t, someFiles)
 	repo := b.clone()
 	b.startBranch(repo, branch)
 	b.sh("echo 1 > a")
 	first := b.commit(repo, "x")
-	if pushed, err := repo.PushPlain(t.Context(), first.Hash, branch); err != nil || pushed != branch {
-		t.Errorf("a new branch: %s, %v", pushed, err)
+	if err := repo.Push(t.Context(), first.Hash, branch); err != nil {
+		t.Errorf("a new branch: %v", err)
 	}
 	b.sh("echo 2 > a")
 	second := b.commit(repo, "y")
 	theirs := b.hostCommit(branch, map[string]string{"theirs": "1"})
-	if _, err := repo.PushPlain(t.Context(), second.Hash, branch); !errors.Is(err, gitops.ErrPushRejected) {
+	if err := repo.Push(t.Context(), second.Hash, branch); !errors.Is(err, gitops.ErrPushRejected) {
 		t.Errorf("a branch that has moved: %v", err)
 	}
 	if got := b.onHost("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/aicw"); got != "refs/heads/"+branch+" "+theirs {
@@ -81,7 +81,7 @@ func TestPushIsRefused(t *testing.T) {
 	if err := b.host.Refuse("owner/repo", "no secrets, please: line 3"); err != nil {
 		t.Fatal(err)
 	}
-	_, err := repo.Push(t.Context(), c.Hash, branch)
+	err := repo.Push(t.Context(), c.Hash, branch)
 	if !errors.Is(err, gitops.ErrPushRejected) || !strings.Contains(err.Error(), "no secrets, please: line 3") {
 		t.Errorf("push: %v", err)
 	}
@@ -89,7 +89,7 @@ func TestPushIsRefused(t *testing.T) {
 		t.Errorf("the error tells the token: %v", err)
 	}
 	b.host.Fail("git-receive-pack", githost.Fault{Status: http.StatusForbidden, Body: "read-only token"})
-	if _, err := repo.Push(t.Context(), c.Hash, branch); !errors.Is(err, gitops.ErrForbidden) || !strings.Contains(err.Error(), "read-only token") {
+	if err := repo.Push(t.Context(), c.Hash, branch); !errors.Is(err, gitops.ErrForbidden) || !strings.Contains(err.Error(), "read-only token") {
 		t.Errorf("push: %v", err)
 	}
 }
@@ -149,7 +149,7 @@ func TestCancelInTheMiddleOfAPush(t *testing.T) {
 	b.host.Fail("repo.git/git-receive-pack", githost.Fault{Hang: true})
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errStop)
 	defer cancel()
-	if _, err := repo.Push(ctx, c.Hash, branch); !errors.Is(err, errStop) {
+	if err := repo.Push(ctx, c.Hash, branch); !errors.Is(err, errStop) {
 		t.Errorf("push: %v", err)
 	}
 	if _, err := repo.Commit(ctx, "x", nil); !errors.Is(err, errStop) {
@@ -193,11 +193,11 @@ func TestPushArguments(t *testing.T) {
 	b := newBench(t, someFiles)
 	repo := b.clone()
 	for _, hash := range []string{"", "HEAD", "--all", repo.Base() + "\n^x"} {
-		if _, err := repo.Push(t.Context(), hash, branch); err == nil {
+		if err := repo.Push(t.Context(), hash, branch); err == nil {
 			t.Errorf("pushed %q", hash)
 		}
 	}
-	if _, err := repo.Push(t.Context(), repo.Base(), "a..b"); err == nil {
+	if err := repo.Push(t.Context(), repo.Base(), "a..b"); err == nil {
 		t.Error("pushed to an invalid branch")
 	}
 }

@@ -28,9 +28,9 @@ func (m Moved) Words(branch string) string {
 	case MovedForward:
 		return fmt.Sprintf("%s had moved on: the checkout was fast-forwarded to it", branch)
 	case MovedAhead:
-		return fmt.Sprintf("%s has moved on, and changed files in the checkout stand against it: this work goes to a new branch", branch)
+		return fmt.Sprintf("%s has moved on, and changed files in the checkout stand against it: the next commits are put on top of it if they can be", branch)
 	case MovedElsewhere:
-		return fmt.Sprintf("%s has commits that this session does not have: its work goes to a new branch", branch)
+		return fmt.Sprintf("%s has commits that this session does not have: the next ones are put on top of them if they can be", branch)
 	case MovedAway:
 		return fmt.Sprintf("%s is not on the git host: a push makes it", branch)
 	}

@@ -65,7 +65,7 @@ func TestReopenAfterAFailedPush(t *testing.T) {
 			if err := b.host.Refuse("owner/repo", "closed for today"); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := repo.Push(t.Context(), c.Hash, branch); !errors.Is(err, gitops.ErrPushRejected) {
+			if err := repo.Push(t.Context(), c.Hash, branch); !errors.Is(err, gitops.ErrPushRejected) {
 				t.Fatalf("push: %v", err)
 			}
 			if err := errors.Join(repo.Close(), b.host.Refuse("owner/repo", "")); err != nil {

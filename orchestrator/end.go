@@ -150,23 +150,56 @@ func (r *run) saveSnapshot(ctx context.Context) (snapshot.Ref, error) {
 	}
 }
 
-// push brings the session's commits to its branch and sees them there. Where the branch has moved away, they go to the
-// first free suffix, which is the session's branch from then on.
+// push brings the session's commits to its branch and sees them there. Where the branch has moved on, they are put on top
+// of what is there, or go to the first free suffix, which is the session's branch from then on.
 func (r *run) push(ctx context.Context) error {
 	if err := r.lease.Valid(ctx); err != nil {
 		return fmt.Errorf("hold the lease: %w", err)
 	}
-	return r.pushTo(ctx, r.repo.Push)
+	return r.pushBy(ctx, func(ctx context.Context) (string, error) {
+		err := r.repo.Push(ctx, r.commit.Hash, r.branch)
+		if !errors.Is(err, gitops.ErrDiverged) {
+			return r.branch, err
+		}
+		return r.recoverPush(ctx)
+	})
 }
 
-// pushUnsaved is the push of a run whose session could not be saved: a plain fast-forward, because nobody could be told of another branch.
-func (r *run) pushUnsaved(ctx context.Context) error { return r.pushTo(ctx, r.repo.PushPlain) }
+// pushUnsaved is the push of a run whose session could not be saved: to its branch or not at all, because nobody could be
+// told of other commits or of another branch.
+func (r *run) pushUnsaved(ctx context.Context) error {
+	return r.pushBy(ctx, func(ctx context.Context) (string, error) { return r.branch, r.repo.Push(ctx, r.commit.Hash, r.branch) })
+}
 
-func (r *run) pushTo(ctx context.Context, push func(ctx context.Context, hash, branch string) (string, error)) error {
+// maxRebases bounds the race with others who push to the session's branch.
+const maxRebases = 3
+
+// recoverPush pushes to a branch that has other commits. The session is saved again with the rebased ones before they are
+// pushed, so that what it holds and what the host shows are the same.
+func (r *run) recoverPush(ctx context.Context) (branch string, err error) {
+	for range maxRebases {
+		hash, err := r.repo.Rebase(ctx, r.branch)
+		if err != nil {
+			r.notice("push", "%s has other commits, and this job's cannot be put on top of them: %v", r.branch, err)
+			break
+		}
+		r.commit.Hash = hash
+		r.notice("push", "%s has other commits: this job's are on top of them now, as %.12s", r.branch, hash)
+		if err := r.save(ctx); err != nil {
+			return "", fmt.Errorf("save the session again: %w", err)
+		}
+		if err := r.repo.Push(ctx, r.commit.Hash, r.branch); !errors.Is(err, gitops.ErrDiverged) {
+			return r.branch, err
+		}
+	}
+	return r.repo.PushAside(ctx, r.commit.Hash, r.branch)
+}
+
+func (r *run) pushBy(ctx context.Context, push func(context.Context) (branch string, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.EndTimeout)
 	defer cancel()
 	r.say(event.CommitProgress{Stage: event.StagePushing, Message: "Pushing to " + r.branch, Branch: r.branch, CommitHash: r.commit.Hash})
-	branch, err := push(ctx, r.commit.Hash, r.branch)
+	branch, err := push(ctx)
 	if err != nil {
 		r.say(event.CommitProgress{
 			Stage: event.StagePushFailed, Message: "The push failed; " + r.whereElse(), Branch: r.branch,
@@ -175,7 +208,7 @@ func (r *run) pushTo(ctx context.Context, push func(ctx context.Context, hash, b
 		return fmt.Errorf("%w; %s: %w", errPush, r.whereElse(), err)
 	}
 	if branch != r.branch {
-		r.notice("push", "%s had moved away on the remote: the work is on %s, which is the session's branch from now on", r.branch, branch)
+		r.notice("push", "The work is on %s, which is the session's branch from now on", branch)
 	}
 	r.branch, r.pushed = branch, r.commit.Hash
 	r.say(event.CommitProgress{Stage: event.StagePushed, Message: "Pushed to " + branch, Branch: branch, CommitHash: r.commit.Hash})
