@@ -17,6 +17,7 @@ var (
 	errClone    = errors.New("the repository could not be cloned")
 	errPush     = errors.New("the work could not be pushed")
 	errSave     = errors.New("the session could not be saved")
+	errLog      = errors.New("the event log cannot be written (STATE_DIR)")
 	errProvider = errors.New("the assistant failed")
 )
 
@@ -29,6 +30,8 @@ var codes = []struct {
 	{ErrTimeout, event.Timeout},
 	{ErrShutdown, event.ShuttingDown},
 	{agentproc.ErrOutOfMemory, event.OutOfMemory},
+	{errLog, event.InternalError},
+	{errDisk, event.InternalError},
 	{storage.ErrReplaced, event.WorkerLost},
 	{storage.ErrNotFound, event.SessionNotFound},
 	{storage.ErrBusy, event.SessionBusy},

@@ -143,7 +143,7 @@ func (r *run) phase(ctx context.Context, name string, do func(context.Context) e
 	}
 	r.logger.Debug().Str("phase", name).Dur("took", r.cfg.Now().Sub(begun)).Err(err).Msg("phase ended")
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, r.explain(err))
 	}
 	return nil
 }

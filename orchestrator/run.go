@@ -215,7 +215,7 @@ func (r *run) warn(err error, msg string) {
 // say records an event. The log scrubs it, numbers it and shows it to readers; a log that cannot be written fails the job.
 func (r *run) say(b event.Body) {
 	if _, err := r.log.Append(b); err != nil && r.recorder == nil {
-		r.recorder = fmt.Errorf("write the event log: %w", err)
+		r.recorder = fmt.Errorf("%w: %w", errLog, err)
 		r.logger.Error().Err(err).Msg("event lost")
 	}
 }

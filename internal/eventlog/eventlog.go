@@ -25,15 +25,16 @@ type Log struct {
 	cfg  Config
 	file *os.File
 
-	mu      sync.Mutex
-	state   state
-	all     extent // what the file holds
-	visible extent // what tailers may see of it
-	index   index
-	changed chan struct{} // closed at the next change
-	over    chan struct{} // closed when the state is ended
-	refs    int           // open tailers, and one for the log itself
-	closed  bool
+	mu       sync.Mutex
+	state    state
+	all      extent // what the file holds
+	reserved int64  // bytes of the file that have their place on the disk
+	visible  extent // what tailers may see of it
+	index    index
+	changed  chan struct{} // closed at the next change
+	over     chan struct{} // closed when the state is ended
+	refs     int           // open tailers, and one for the log itself
+	closed   bool
 }
 
 // extent is a number of whole lines and their length in bytes.
@@ -69,14 +70,19 @@ func Create(cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create event log: %w", err)
 	}
-	return &Log{cfg: cfg, file: file, index: newIndex(), changed: make(chan struct{}), over: make(chan struct{}), refs: 1}, nil
+	l := &Log{cfg: cfg, file: file, index: newIndex(), changed: make(chan struct{}), over: make(chan struct{}), refs: 1}
+	if err := l.reserve(0, forWorker); err != nil {
+		return nil, errors.Join(fmt.Errorf("create event log: %w", err), l.Close())
+	}
+	return l, nil
 }
 
 // Attempt is the number that stands in every event's ID.
 func (l *Log) Attempt() int { return l.cfg.Attempt }
 
 // Append writes the next event; tailers see it at once. An event that could not be written has no number: the next one
-// gets it. After the end it is ErrEnded.
+// gets it. After the end it is ErrEnded. When the disk is full, an agent's event fails while there is still room for the
+// worker's own, and those while there is room for the terminal one.
 func (l *Log) Append(b event.Body) (event.ID, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,6 +181,9 @@ func (l *Log) write(b event.Body) (event.ID, error) {
 		return event.ID{}, fmt.Errorf("append event %s: %w", id, err)
 	}
 	line = append(l.scrub(line), '\n')
+	if err := l.reserve(int64(len(line)), left(b)); err != nil {
+		return event.ID{}, fmt.Errorf("append event %s: %w", id, err)
+	}
 	if _, err := l.file.WriteAt(line, l.all.size); err != nil {
 		return event.ID{}, fmt.Errorf("append event %s: %w", id, err)
 	}
