@@ -90,6 +90,8 @@ func (s sessions) Follow(ctx context.Context, id string, after event.ID, emit fu
 	return s.Events(ctx, id, after, emit)
 }
 
+func (s sessions) Delete(context.Context, string) error { return s.away }
+
 func (s sessions) RequestAbort(context.Context, string) (bool, error) { return false, s.away }
 
 // TestRequestExamplesAreAccepted sends every request of the documents to the real decoder. A job that is taken up to
@@ -136,6 +138,7 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 		{"POST /shutdown", 0, idle, http.MethodPost, "/shutdown", ``, http.StatusAccepted},
 		{"GET /sessions", 0, withSession(t, doc, "GET /sessions"), http.MethodGet, "/sessions", ``, http.StatusOK},
 		{"GET /sessions/:id", 0, withSession(t, doc, "GET /sessions/:id"), http.MethodGet, "/sessions/some", ``, http.StatusOK},
+		{"DELETE /sessions/:id", 0, idle, http.MethodDelete, "/sessions/" + shownSession, ``, http.StatusOK},
 		{"GET /sessions/:id/stream", 0, withSession(t, doc, "GET /sessions/:id/stream"), http.MethodGet, "/sessions/" + shownSession + "/stream", ``, http.StatusOK},
 	} {
 		t.Run(tt.section, func(t *testing.T) {

@@ -44,9 +44,19 @@ func (s *Sessions) acquire(
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.take(ctx, seen, cond, init, release)
-		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
-			return l, err
+		if seen.gone() && mustExist {
+			return nil, fmt.Errorf("it was deleted: %w", ErrNotFound)
+		}
+		if seen.Status == statusDeleting {
+			err = s.finishDeletion(ctx, seen, cond)
+		} else {
+			var l *Lease
+			if l, err = s.take(ctx, seen, cond, init, release); err == nil {
+				return l, nil
+			}
+		}
+		if err != nil && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
+			return nil, err
 		}
 	}
 }
@@ -86,6 +96,10 @@ func (s *Sessions) take(
 	ctx context.Context, from Metadata, cond Condition, init func(*Metadata) error, release func(),
 ) (*Lease, error) {
 	next := from.clone()
+	if from.Status == statusDeleted {
+		next = s.newSession(from.SessionID)
+		next.Attempt, next.ClosedThrough = from.Attempt, from.Attempt
+	}
 	next.Attempt++
 	next.Lease = &Holding{Holder: s.cfg.Holder, Attempt: next.Attempt}
 	next.Status = StatusRunning

@@ -19,7 +19,7 @@ func (s *Sessions) Events(ctx context.Context, id string, after event.ID, emit f
 	if err := checkID(id); err != nil {
 		return err
 	}
-	m, err := s.read(ctx, id)
+	m, err := s.present(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ type follower struct {
 
 // look takes one look at the session, metadata first: an attempt that has ended by then has all its events stored.
 func (f *follower) look(ctx context.Context) (ended bool, err error) {
-	m, err := f.s.read(ctx, f.id)
+	m, err := f.s.present(ctx, f.id)
 	if err != nil {
 		return false, err
 	}

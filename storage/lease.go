@@ -62,7 +62,7 @@ func (s *Sessions) newLease(from, meta Metadata, version string, sent time.Time,
 func (l *Lease) Attempt() int { return l.attempt }
 
 // Resumed tells whether the session was there before.
-func (l *Lease) Resumed() bool { return l.from.Attempt > 0 }
+func (l *Lease) Resumed() bool { return l.from.Attempt > 0 && l.from.Status != statusDeleted }
 
 // Metadata returns a copy of what was last stored.
 func (l *Lease) Metadata() Metadata {
@@ -143,6 +143,10 @@ func (l *Lease) giveBack(ctx context.Context) {
 
 func (l *Lease) settle(m *Metadata) {
 	m.Lease = nil
+	if l.from.Status == statusDeleted && m.Status == StatusRunning {
+		m.Status = statusDeleted // nothing was said: there is still no session
+		return
+	}
 	if m.Status != StatusRunning {
 		return
 	}

@@ -48,7 +48,7 @@ func (s *Sessions) readAll(ctx context.Context, ids []string) ([]Metadata, error
 		work.Go(func() {
 			for i := range jobs {
 				if errs[i] = checkID(ids[i]); errs[i] == nil {
-					all[i], errs[i] = s.read(ctx, ids[i])
+					all[i], errs[i] = s.present(ctx, ids[i])
 				}
 			}
 		})

@@ -24,6 +24,9 @@ const (
 	StatusRunning   Status = "running"
 	StatusCompleted Status = "completed"
 	StatusFailed    Status = "failed"
+
+	statusDeleting Status = "deleting" // its objects are being removed, or were, by a worker that died over it
+	statusDeleted  Status = "deleted"  // only this is left, with the number that no later attempt may use again
 )
 
 // schemaVersion is raised when an older worker must not touch what a newer one has stored.
@@ -132,6 +135,18 @@ func (s *Sessions) read(ctx context.Context, id string) (stored, error) {
 			id, ErrCorrupt, m.SchemaVersion, m.SessionID, m.Attempt, m.ClosedThrough)
 	}
 	return m, nil
+}
+
+// gone tells that there is no session any more, though there are metadata.
+func (m Metadata) gone() bool { return m.Status == statusDeleting || m.Status == statusDeleted }
+
+// present is read, for those to whom a deleted session does not exist.
+func (s *Sessions) present(ctx context.Context, id string) (stored, error) {
+	m, err := s.read(ctx, id)
+	if err == nil && m.gone() {
+		return stored{}, fmt.Errorf("read session %s: it was deleted: %w", id, ErrNotFound)
+	}
+	return m, err
 }
 
 func (m Metadata) plausible(id string) bool {

@@ -63,7 +63,7 @@ func (s *Sessions) Metadata(ctx context.Context, id string) (Metadata, error) {
 	if err := checkID(id); err != nil {
 		return Metadata{}, err
 	}
-	m, err := s.read(ctx, id)
+	m, err := s.present(ctx, id)
 	return m.Metadata, err
 }
 
@@ -73,7 +73,7 @@ func (s *Sessions) RequestAbort(ctx context.Context, id string) (running bool, e
 	if err := checkID(id); err != nil {
 		return false, err
 	}
-	m, err := s.read(ctx, id)
+	m, err := s.present(ctx, id)
 	if err != nil || m.Lease == nil {
 		return false, err
 	}

@@ -72,7 +72,7 @@ func (a *app) command() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "the worker's address (AICW_SERVER, default "+defaultServer+")")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object on each line, as the worker sent it")
-	root.AddCommand(a.runCommand(), a.attachCommand(), a.sessionsCommand(), a.showCommand(), a.abortCommand(), a.demoCommand())
+	root.AddCommand(a.runCommand(), a.attachCommand(), a.sessionsCommand(), a.showCommand(), a.abortCommand(), a.deleteCommand(), a.demoCommand())
 	return root
 }
 

@@ -16,7 +16,7 @@ Ctrl-C leaves; the job is not touched (aicw abort ends it). The exit status tell
 func (a *app) attachCommand() *cobra.Command {
 	var from client.From
 	cmd := &cobra.Command{
-		Use: "attach SESSION", Short: "Show a session's latest job, live", Long: attachHelp, Args: cobra.ExactArgs(1),
+		Use: "attach SESSION", Short: "Show a session's latest job, live", Long: attachHelp, Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSessions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.attach(cmd.Context(), args[0], from) },
 	}
 	cmd.Flags().BoolVar(&from.All, "all", false, "show every job of the session")

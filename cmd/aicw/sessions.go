@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -27,16 +28,60 @@ func (a *app) sessionsCommand() *cobra.Command {
 
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show SESSION", Short: "Show one session", Args: cobra.ExactArgs(1),
+		Use: "show SESSION", Short: "Show one session", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSessions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args[0]) },
 	}
 }
 
 func (a *app) abortCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "abort SESSION", Short: "End a session's job; its work is saved", Args: cobra.ExactArgs(1),
+		Use: "abort SESSION", Short: "End a session's job; its work is saved", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSessions,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.abort(cmd.Context(), args[0]) },
 	}
+}
+
+func (a *app) deleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "delete SESSION...", Short: "Remove sessions; their branches stay", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeSessions,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.delete(cmd.Context(), args) },
+	}
+}
+
+// delete removes each session that it can, and reports the first that it could not.
+func (a *app) delete(ctx context.Context, ids []string) error {
+	return a.ask(ctx, func(ctx context.Context, c *client.Client) error {
+		var errs []error
+		for _, id := range ids {
+			if err := c.Delete(ctx, id); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", id, err))
+				continue
+			}
+			if !a.json {
+				fmt.Fprintln(a.stdout, "deleted", id)
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// completionTimeout is how long a shell waits for the worker.
+const completionTimeout = 2 * time.Second
+
+// completeSessions offers the IDs of the worker's sessions to the shell; a worker that does not answer has none.
+func (a *app) completeSessions(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	var found []string
+	_ = a.ask(ctx, func(ctx context.Context, c *client.Client) error {
+		page, _, err := c.Sessions(ctx, "", pageSize)
+		for _, s := range page {
+			if strings.HasPrefix(s.SessionID, begun) {
+				found = append(found, s.SessionID+"\t"+view.CleanLine(s.SessionName))
+			}
+		}
+		return err
+	})
+	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
 // ask calls a worker that is there, or not at all: nobody wants to wait for a list.

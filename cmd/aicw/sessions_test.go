@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -79,5 +80,38 @@ func TestEscapeControlsKeepsTheJSON(t *testing.T) {
 	const in, want = "{\"a\":\"\u009b31m\u007fé\"}", `{"a":"\u009b31m\u007fé"}`
 	if got := escapeControls(in); got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestDeleteCommand(t *testing.T) {
+	f := startFake(t, map[string]http.HandlerFunc{
+		"DELETE /sessions/one": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"deleted":true}`) },
+		"DELETE /sessions/two": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusConflict)
+			fmt.Fprint(w, `{"error":"session_busy","message":"another job holds this session"}`)
+		},
+	})
+	got := aicw(t, f.URL, call{args: []string{"delete", "two", "one"}})
+	if got.status != exitUnavailable || got.stdout != "deleted one\n" || !strings.Contains(got.stderr, "two: ") {
+		t.Errorf("status %d, %q, %q", got.status, got.stdout, got.stderr)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"delete", "../x"}}); got.status != exitUsage {
+		t.Errorf("status %d, %q", got.status, got.stderr)
+	}
+}
+
+// The shell asks by a hidden command for what could come next.
+func TestCompletion(t *testing.T) {
+	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions": func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"sessions":[{"sessionId":"alpha","sessionName":"First"},{"sessionId":"beta"}]}`)
+	}})
+	for _, command := range []string{"show", "abort", "delete", "attach"} {
+		got := aicw(t, f.URL, call{args: []string{"__complete", command, "al"}})
+		if !strings.HasPrefix(got.stdout, "alpha\tFirst\n:") {
+			t.Errorf("%s: %q", command, got.stdout)
+		}
+	}
+	if got := aicw(t, "http://127.0.0.1:1", call{args: []string{"__complete", "show", ""}}); got.status != 0 || !strings.HasPrefix(got.stdout, ":") {
+		t.Errorf("without a worker: status %d, %q", got.status, got.stdout)
 	}
 }

@@ -117,6 +117,15 @@ func (c *Client) Abort(ctx context.Context, id string) (Outcome, error) {
 	return answer.Status, err
 }
 
+// Delete removes what is stored of a session. One that does not exist is no error; one that a job holds is an *APIError.
+func (c *Client) Delete(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	var answer struct{}
+	return c.call(ctx, http.MethodDelete, c.url(nil, "sessions", id), nil, &answer, http.StatusOK)
+}
+
 // Status asks one worker what it does. Being busy or about to stop is no error.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status

@@ -33,6 +33,7 @@ type Sessions interface {
 	Events(ctx context.Context, id string, after event.ID, emit func(line []byte) error) error
 	Follow(ctx context.Context, id string, after event.ID, emit func(line []byte) error) error
 	RequestAbort(ctx context.Context, id string) (running bool, err error)
+	Delete(ctx context.Context, id string) error
 }
 
 // Config is what a Server works with.
@@ -124,6 +125,7 @@ func (s *Server) routes() http.Handler {
 	r.GET("/sessions", s.listSessions)
 	r.GET("/sessions/:id", s.showSession)
 	r.GET("/sessions/:id/stream", s.streamSession)
+	r.DELETE("/sessions/:id", s.deleteSession)
 	r.POST("/abort", s.abort)
 	r.POST("/shutdown", s.askToLeave)
 	return r

@@ -77,6 +77,24 @@ func (s *Server) showSession(c *gin.Context) {
 	s.answer(c, http.StatusOK, session{Metadata: m, Storage: s.cfg.Storage, EventCount: &count})
 }
 
+// deleteSession removes what is stored of a session; one that does not exist is as good as deleted.
+func (s *Server) deleteSession(c *gin.Context) {
+	id := c.Param("id")
+	if err := checkSessionID(id); err != nil {
+		s.fail(c, invalid("sessionId", "%v", err))
+		return
+	}
+	if err := s.cfg.Sessions.Delete(c.Request.Context(), id); err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answer(c, http.StatusOK, struct {
+		SessionID   string `json:"sessionId"`
+		Deleted     bool   `json:"deleted"`
+		ContainerID string `json:"containerId"`
+	}{id, true, s.cfg.ContainerID})
+}
+
 // metadata finds the session that the path names.
 func (s *Server) metadata(c *gin.Context) (string, storage.Metadata, error) {
 	id := c.Param("id")

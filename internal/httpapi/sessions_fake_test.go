@@ -101,4 +101,11 @@ func (s *sessions) Follow(ctx context.Context, id string, after event.ID, emit f
 	}
 }
 
+func (s *sessions) Delete(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.stored, id)
+	return s.err
+}
+
 func (s *sessions) RequestAbort(_ context.Context, id string) (bool, error) { return s.abort(id) }

@@ -1,0 +1,91 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Delete removes a session with everything that is stored of it. It is idempotent: a session that does not exist, or is
+// deleted, is no error. ErrBusy: a job holds it. Of the session only the number of its last attempt is kept, so that none
+// is used twice; a later Acquire with its ID begins a new session. A deletion that was cut short is finished by the next
+// call of Delete or Acquire; until then the session does not exist to anybody else either.
+func (s *Sessions) Delete(ctx context.Context, id string) error {
+	err := s.deleteOnce(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s *Sessions) deleteOnce(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	token := new(int)
+	if _, held := s.held.LoadOrStore(id, token); held {
+		return fmt.Errorf("delete session %s: %w", id, ErrBusy)
+	}
+	defer s.held.CompareAndDelete(id, token)
+	for {
+		seen, cond, err := s.free(ctx, id, true)
+		if err != nil {
+			return fmt.Errorf("delete session %s: %w", id, err)
+		}
+		if seen.Status == statusDeleted {
+			return nil
+		}
+		err = s.finishDeletion(ctx, seen, cond)
+		if !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+}
+
+// finishDeletion takes the session, removes its objects and leaves a tombstone. ErrConflict or ErrNotFound: somebody else
+// has moved it meanwhile.
+func (s *Sessions) finishDeletion(ctx context.Context, seen Metadata, cond Condition) error {
+	seen.ClosedThrough = seen.Attempt // what nobody will read needs no end
+	l, err := s.take(ctx, seen, cond, func(m *Metadata) error {
+		m.Status = statusDeleting
+		return nil
+	}, func() {})
+	if err != nil {
+		return err
+	}
+	if err := l.removeObjects(ctx); err != nil {
+		l.Close() // whoever comes next finishes it
+		return fmt.Errorf("delete session %s: %w", seen.SessionID, err)
+	}
+	return l.End(ctx, func(m *Metadata) {
+		*m = Metadata{
+			SchemaVersion: m.SchemaVersion, SessionID: m.SessionID, Attempt: m.Attempt, Lease: m.Lease,
+			Status: statusDeleted, CreatedAt: m.CreatedAt, TakenFrom: m.TakenFrom,
+		}
+	})
+}
+
+// removeObjects removes everything of the session but its metadata.
+func (l *Lease) removeObjects(ctx context.Context) error {
+	ctx, cancel := l.bound(ctx)
+	defer cancel()
+	return l.s.retry(ctx, func() error {
+		found, err := l.s.listAll(ctx, sessionKey(l.id, ""), "")
+		if err != nil {
+			return err
+		}
+		var keys []string
+		for _, info := range found {
+			if info.Key != metadataKey(l.id) {
+				keys = append(keys, info.Key)
+			}
+		}
+		for page := range slices.Chunk(keys, listPage) {
+			if err := l.s.cfg.Store.Delete(ctx, page...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
