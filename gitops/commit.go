@@ -99,9 +99,6 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 	if head == r.base {
 		return c, nil
 	}
-	if head == r.base {
-		return c, nil
-	}
 	known := append([]string{"rev-list", "--count", "--ignore-missing", "HEAD", "--not", "--remotes=origin"}, r.known...)
 	count, err := r.co.output(ctx, known...)
 	if err != nil {

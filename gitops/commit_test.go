@@ -2,7 +2,6 @@ package gitops_test
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -39,32 +38,6 @@ func TestCommittingIsToldOnlyWhenItHappens(t *testing.T) {
 	commit()
 	if told != 1 {
 		t.Errorf("told %d times", told)
-	}
-}
-
-func TestCommitWhatAddAllWould(t *testing.T) {
-	b := newBench(t, map[string]string{"a": "1", "dir/f": "1", "gone": "1", "tool": "1", "kind": "1", ".gitignore": "*.log\n!keep.log\n"})
-	repo := b.clone()
-	b.startBranch(repo, "aicw/x")
-	b.sh(`
-		rm gone; chmod +x tool; rm -r dir; printf file > dir; rm kind; mkdir kind; printf 1 > kind/in
-		rm a; ln -s /etc/passwd a; ln -s tool rel; printf no > x.log; printf yes > keep.log
-		printf 1 > 'new
-line'; printf 2 > con; mkdir -p sub/emptydir; mkfifo pipe`)
-	c := b.commit(repo, "odd things")
-	want := b.sh("git ls-files -s | cut -d' ' -f1,3- | LC_ALL=C sort")
-	if !slices.Contains(strings.Split(want, "\n"), "120000 0\ta") || strings.Contains(want, "pipe") || strings.Contains(want, "x.log") {
-		t.Errorf("committed:\n%s", want)
-	}
-	if got := b.sh("git status --porcelain"); got != "" {
-		t.Errorf("left over:\n%s", got)
-	}
-	b.push(repo, c.Hash, "aicw/x")
-	if got := b.onHost("ls-tree", "-r", "aicw/x"); !strings.Contains(got, "120000") || !strings.Contains(got, "100755") {
-		t.Errorf("on the host:\n%s", got)
-	}
-	if got := b.onHost("cat-file", "-p", "aicw/x:a"); got != "/etc/passwd" {
-		t.Errorf("the absolute link points to %q", got)
 	}
 }
 
