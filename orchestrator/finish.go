@@ -28,7 +28,8 @@ func (r *run) finish(ctx context.Context, failure error) error {
 	}
 	if err != nil && failure == nil {
 		err = fmt.Errorf("%w: %w", errSave, err)
-		if err := r.log.Finish(r.terminal(err)); err != nil {
+		failure = err
+		if err := r.log.Finish(r.terminal(failure)); err != nil {
 			r.logger.Error().Err(err).Msg("terminal event not rewritten")
 		}
 	}

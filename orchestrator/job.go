@@ -24,6 +24,7 @@ type Job struct {
 	Repo         *Repo  // nil: a session's own repository, or none
 	AutoCommit   bool
 	Notices      []string // said to the client once the stream is open
+	RequestID    string   // for the log
 }
 
 // Repo is the repository that a request names.

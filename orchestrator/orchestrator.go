@@ -76,7 +76,11 @@ func (o *Orchestrator) Run(ctx context.Context, job Job, ready func(Started)) er
 
 	end, stopEnd := r.ending(ctx)
 	defer stopEnd()
-	return r.end(end, failure)
+	if err := r.end(end, failure); err != nil {
+		r.logger.Warn().Err(err).Msg("the job's end is not stored")
+		return err
+	}
+	return nil
 }
 
 // working bounds the phases up to the agent's end: by the job's time, by an abort asked for on another worker,

@@ -53,7 +53,8 @@ func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
 	if r.id == "" {
 		r.id = o.cfg.NewID()
 	}
-	r.logger = o.cfg.Log.With().Str("session", r.id).Str("provider", job.Provider.Info().Name).Logger()
+	r.logger = o.cfg.Log.With().Str("request", job.RequestID).Str("session", r.id).Str("provider", job.Provider.Info().Name).Logger()
+	ctx = r.logger.WithContext(ctx)
 	r.scrub = secret.NewScrubber(r.secrets()...)
 	defer func() {
 		if err != nil {

@@ -118,7 +118,7 @@ func (s *Sessions) take(
 		}
 		version = now.version
 	}
-	l := s.newLease(from, next.clone(), version, sent, release)
+	l := s.newLease(ctx, from, next.clone(), version, sent, release)
 	if err := l.closeDead(ctx); err != nil {
 		l.giveBack(ctx)
 		return nil, err

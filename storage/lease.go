@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 var errLeaseClosed = errors.New("the lease has been given back")
@@ -23,6 +25,7 @@ type Lease struct {
 	attempt int
 	from    Metadata // the session before this attempt
 	release func()   // lets this Sessions acquire it again
+	log     zerolog.Logger
 
 	ctx   context.Context // ends with the lease; its cause is ErrReplaced or errLeaseClosed
 	stop  context.CancelCauseFunc
@@ -47,9 +50,9 @@ type moveRequest struct {
 	done   chan<- error
 }
 
-func (s *Sessions) newLease(from, meta Metadata, version string, sent time.Time, release func()) *Lease {
+func (s *Sessions) newLease(ctx context.Context, from, meta Metadata, version string, sent time.Time, release func()) *Lease {
 	l := &Lease{
-		s: s, id: meta.SessionID, attempt: meta.Attempt, from: from, release: release,
+		s: s, id: meta.SessionID, attempt: meta.Attempt, from: from, release: release, log: s.logger(ctx, meta.SessionID),
 		moves: make(chan moveRequest), replaced: make(chan struct{}), aborted: make(chan struct{}),
 		meta: meta, version: version, renewed: sent, objects: newObjectNames(),
 	}
@@ -136,7 +139,7 @@ func (l *Lease) giveBack(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), maxTry, errNoAnswer)
 	defer cancel()
 	if err := l.Update(ctx, l.settle); err != nil {
-		l.s.cfg.Log.Warn().Err(err).Str("session", l.id).Msg("lease not given back")
+		l.log.Warn().Err(err).Msg("lease not given back")
 	}
 	l.Close()
 }
@@ -178,7 +181,7 @@ func (l *Lease) tidy(ctx context.Context) {
 	}
 	l.mu.Unlock()
 	if err := l.s.cfg.Store.Delete(ctx, keys...); err != nil {
-		l.s.cfg.Log.Warn().Err(err).Str("session", l.id).Msg("replaced objects not deleted")
+		l.log.Warn().Err(err).Msg("replaced objects not deleted")
 	}
 }
 

@@ -47,7 +47,7 @@ func (l *Lease) renew() error {
 	l.lookForAbort(ctx)
 	err := l.move(ctx, func(*Metadata) {})
 	if err != nil && l.ctx.Err() == nil {
-		l.s.cfg.Log.Warn().Err(err).Str("session", l.id).Int("attempt", l.attempt).Msg("lease not renewed")
+		l.log.Warn().Err(err).Int("attempt", l.attempt).Msg("lease not renewed")
 	}
 	return err
 }
@@ -164,7 +164,7 @@ func (l *Lease) replace(by int) error {
 	if !l.isGone && l.Err() != nil {
 		l.isGone = true
 		close(l.replaced)
-		l.s.cfg.Log.Warn().Str("session", l.id).Int("attempt", l.attempt).Int("by", by).Msg("fenced: replaced by another worker")
+		l.log.Warn().Int("attempt", l.attempt).Int("by", by).Msg("fenced: replaced by another worker")
 	}
 	return ErrReplaced
 }

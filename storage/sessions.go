@@ -21,9 +21,9 @@ var (
 // Config is what Sessions works with.
 type Config struct {
 	Store    Store
-	Holder   string        // names this process among all workers; unique
-	LeaseTTL time.Duration // how long a lease outlives its last renewal; the same for all workers of a store; 0: a minute
-	Log      zerolog.Logger
+	Holder   string         // names this process among all workers; unique
+	LeaseTTL time.Duration  // how long a lease outlives its last renewal; the same for all workers of a store; 0: a minute
+	Log      zerolog.Logger // for what is done in a context without a logger of its own
 
 	Now   func() time.Time // nil: time.Now. Leases are kept by its monotonic part
 	NewID func() string    // makes unique strings for keys and nonces, of letters, digits and hyphens; nil: random ones
@@ -47,6 +47,14 @@ func NewSessions(cfg Config) *Sessions {
 		cfg.NewID = rand.Text
 	}
 	return &Sessions{cfg: cfg}
+}
+
+// logger is for lines about one session: the context's own, which knows whose work it is and names the session itself.
+func (s *Sessions) logger(ctx context.Context, id string) zerolog.Logger {
+	if l := zerolog.Ctx(ctx); l.GetLevel() != zerolog.Disabled {
+		return *l
+	}
+	return s.cfg.Log.With().Str("session", id).Logger()
 }
 
 // Ping asks the store for a sign of life and of being allowed in.

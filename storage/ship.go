@@ -70,7 +70,7 @@ func (sh *shipper) run() {
 			return
 		}
 		if err != nil {
-			sh.l.s.cfg.Log.Warn().Err(err).Str("session", sh.l.id).Msg("events not stored yet")
+			sh.l.log.Warn().Err(err).Msg("events not stored yet")
 		}
 		if sleep(sh.l.ctx, shipInterval) != nil {
 			return

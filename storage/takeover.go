@@ -142,7 +142,7 @@ func (l *Lease) sweep() {
 	for _, prefix := range []string{snapshotsKey(l.id), abortsKey(l.id)} {
 		found, err := l.s.listAll(l.ctx, prefix, "")
 		if err != nil {
-			l.s.cfg.Log.Debug().Err(err).Str("session", l.id).Msg("leftovers not listed")
+			l.log.Debug().Err(err).Msg("leftovers not listed")
 			return
 		}
 		for _, info := range found {
@@ -154,6 +154,6 @@ func (l *Lease) sweep() {
 		}
 	}
 	if err := l.s.cfg.Store.Delete(l.ctx, keys...); err != nil {
-		l.s.cfg.Log.Debug().Err(err).Str("session", l.id).Msg("leftovers not deleted")
+		l.log.Debug().Err(err).Msg("leftovers not deleted")
 	}
 }

@@ -143,6 +143,7 @@ func (b *logBuffer) String() string {
 // stream is the client's end of a job: every event as it came.
 type stream struct {
 	t      testing.TB
+	header http.Header
 	body   io.ReadCloser
 	reader *bufio.Reader
 	events []map[string]any
@@ -203,7 +204,7 @@ func openStream(t testing.TB, req *http.Request) (int, *stream, string) {
 		body, _ := io.ReadAll(res.Body)
 		return res.StatusCode, nil, string(body)
 	}
-	s := &stream{t: t, body: res.Body}
+	s := &stream{t: t, header: res.Header, body: res.Body}
 	s.reader = bufio.NewReader(io.TeeReader(res.Body, &s.raw))
 	t.Cleanup(func() { res.Body.Close() })
 	return res.StatusCode, s, ""

@@ -29,6 +29,8 @@ func (s *Server) execute(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	spec.RequestID = c.GetString(requestID)
+	c.Set(jobSession, spec.SessionID)
 	j, err := s.start(c.Request.Context(), spec)
 	if err != nil {
 		s.fail(c, err)
@@ -61,5 +63,6 @@ func (s *Server) follow(c *gin.Context, j *job) {
 		return
 	}
 	defer b.tail.Close()
+	c.Set(jobSession, b.SessionID)
 	s.stream(c, tailing(b.tail))
 }

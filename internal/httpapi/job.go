@@ -85,7 +85,7 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 func (s *Server) guarded(j *job, spec orchestrator.Job) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.cfg.Log.Error().Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).Msg("job panicked")
+			s.cfg.Log.Error().Str("request", spec.RequestID).Str("session", j.session()).Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).Msg("job panicked")
 			err = &panicError{p}
 			if b := j.begun.Load(); b != nil {
 				b.Log.Abandon()

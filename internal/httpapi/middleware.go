@@ -14,8 +14,11 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
 
-// requestID is the key of a request's ID in its gin.Context.
-const requestID = "requestID"
+// Keys of a request's gin.Context.
+const (
+	requestID  = "requestID"
+	jobSession = "jobSession" // the session of the job that the request is for, as far as it is known
+)
 
 // identify names the worker and the request in every answer. The ID is always our own: nothing that a client sent
 // becomes a header or a log line unchecked.
@@ -26,9 +29,13 @@ func (s *Server) identify(c *gin.Context) {
 	c.Header("X-Request-ID", id)
 }
 
-// logger is for lines about one request.
+// logger is for lines about one request, and its job if it has one.
 func (s *Server) logger(c *gin.Context) *zerolog.Logger {
-	l := s.cfg.Log.With().Str("request", c.GetString(requestID)).Logger()
+	fields := s.cfg.Log.With().Str("request", c.GetString(requestID))
+	if session := c.GetString(jobSession); session != "" {
+		fields = fields.Str("session", session)
+	}
+	l := fields.Logger()
 	return &l
 }
 

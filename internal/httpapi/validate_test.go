@@ -190,7 +190,7 @@ func TestWholeRequest(t *testing.T) {
 		Repo:    &orchestrator.Repo{URL: "https://git.test/o/r.git", Branch: "main", Directory: "my app"},
 	}
 	ignore := cmp.Options{
-		cmpopts.IgnoreTypes(secret.String{}), cmpopts.IgnoreFields(orchestrator.Job{}, "Provider"),
+		cmpopts.IgnoreTypes(secret.String{}), cmpopts.IgnoreFields(orchestrator.Job{}, "Provider", "RequestID"),
 	}
 	if diff := cmp.Diff(want, job, ignore); diff != "" {
 		t.Error(diff)

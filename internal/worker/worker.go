@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	}
 	go warm.start(ctx)
 	begun := time.Now()
-	if err := ownFault(server.Serve(ctx, ln), opts.Log); err != nil {
+	if err := ownFault(server.Serve(ctx, ln)); err != nil {
 		return err
 	}
 	live(ctx, cfg.MinUptime-time.Since(begun))
@@ -74,10 +74,9 @@ func live(ctx context.Context, d time.Duration) {
 }
 
 // ownFault leaves out what ended a job without being this worker's fault; a non-zero exit would count against an update
-// of the whole fleet. The job's client, or the next worker's, has been told.
-func ownFault(err error, log zerolog.Logger) error {
+// of the whole fleet. The job's client, or the next worker's, has been told, and the job's log.
+func ownFault(err error) error {
 	if errors.Is(err, storage.ErrReplaced) || errors.Is(err, storage.ErrUnavailable) {
-		log.Warn().Err(err).Msg("the job's end is not stored")
 		return nil
 	}
 	return err
