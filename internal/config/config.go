@@ -32,7 +32,8 @@ type Config struct {
 
 	Provider         string        // for requests that name none; as written, not yet looked up
 	Credential       secret.String // for Provider and no other; set only if Provider is
-	GitHubToken      secret.String // for requests without a token of their own
+	GitHubToken      secret.String // for requests without a token of their own, to github.com and GitTokenHosts
+	GitTokenHosts    []string      // as gitops.CheckTokenHost accepts them
 	AnthropicBaseURL string        // empty: the provider's own
 	OpenAIBaseURL    string        // with its /v1; empty: the provider's own
 	ScriptProvider   bool          // the script provider may be used

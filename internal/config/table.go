@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
@@ -27,7 +28,7 @@ var (
 		Name: "CODING_ASSISTANT_AUTHENTICATION", Secret: true,
 		Doc: "credential for requests to `CODING_ASSISTANT_PROVIDER` that bring none",
 	}
-	githubToken = Variable{Name: "GITHUB_ACCESS_TOKEN", Doc: "token for repositories on github.com in requests that bring none", Secret: true}
+	githubToken = Variable{Name: "GITHUB_ACCESS_TOKEN", Doc: "token for repositories on github.com and the next line's hosts in requests that bring none", Secret: true}
 	apiKeys     = Variable{
 		Name: "API_KEYS", Secret: true,
 		Doc: "keys that open the API, between commas or on lines of their own, 16 characters or more each; not set: it is open to whoever reaches the port",
@@ -70,6 +71,11 @@ var table = []entry{
 	{provider, text(func(c *Config) *string { return &c.Provider })},
 	{credential, hidden(func(c *Config) *secret.String { return &c.Credential })},
 	{githubToken, hidden(func(c *Config) *secret.String { return &c.GitHubToken })},
+	{
+		Variable{Name: "GIT_TOKEN_HOSTS", Doc: "hosts between commas to which `GITHUB_ACCESS_TOKEN` may go beside github.com: whole names, " +
+			"each for https on its usual port, or with a port for that one"},
+		list(func(c *Config) *[]string { return &c.GitTokenHosts }, gitops.CheckTokenHost),
+	},
 	{apiKeys, keys(func(c *Config) *[]secret.String { return &c.APIKeys })},
 	{allowAnonymous, boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
 	{

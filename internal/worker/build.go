@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"time"
 
@@ -52,7 +51,7 @@ func build(
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
-		GitToken: githubOnly(cfg.GitHubToken), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
+		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
@@ -84,10 +83,11 @@ func openStore(cfg config.Config) (store storage.Store, kind string, err error) 
 	return store, "minio", nil
 }
 
-// githubOnly gives the worker's own token for repositories on github.com and for no other host.
-func githubOnly(token secret.String) func(string) secret.String {
+// ownToken gives the worker's own token for repositories on github.com and on the hosts that were named, and on no other.
+func ownToken(token secret.String, named []string) func(string) secret.String {
+	hosts := append(gitops.TokenHosts{"github.com"}, named...)
 	return func(repoURL string) secret.String {
-		if u, err := url.Parse(repoURL); err == nil && u.Hostname() == "github.com" {
+		if hosts.Allow(repoURL) {
 			return token
 		}
 		return secret.String{}
