@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"cmd/worker": 5, "cmd/aicw": 5, "bench": 5,
 	"internal/worker":  4,
 	"internal/httpapi": 3, "internal/config": 3, "internal/client": 3,
-	"orchestrator": 2, "providers/all": 2,
+	"orchestrator": 2, "providers/all": 2, "internal/database": 2,
 	"gitops": 1, "storage": 1, "providers": 1,
 	"providers/claudecode": 1, "providers/script": 1, "providers/providertest": 1,
 	"internal/event": 0, "internal/eventlog": 0, "internal/snapshot": 0, "internal/agentproc": 0, "internal/secret": 0,
@@ -48,6 +48,7 @@ var homes = map[string][]string{
 	"github.com/go-git":             {"gitops"},
 	"github.com/klauspost/compress": {"internal/snapshot"},
 	"github.com/spf13/cobra":        {"cmd/aicw"},
+	"github.com/cenkalti/backoff":   {"internal/database"},
 	// Children run under the agent's uid, so agentproc starts them. The exceptions: git in the vault, where the agent never
 	// wrote; and what is for tests, the demo and measuring.
 	"os/exec": {"internal/agentproc", "gitops/internal/vault", "internal/githost", "internal/modeltest", "storage/storagetest", "bench"},

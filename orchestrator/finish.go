@@ -17,6 +17,9 @@ func (r *run) finish(ctx context.Context, failure error) error {
 		r.log.Abandon()
 		return storage.ErrReplaced
 	}
+	if err := r.undelivered(); err != nil {
+		r.notice("", "%v", err)
+	}
 	if err := r.log.Finish(r.terminal(failure)); err != nil {
 		r.log.Abandon()
 		return fmt.Errorf("write the terminal event: %w", err)

@@ -23,8 +23,9 @@ type Job struct {
 	BaseURL      string // of the model's API; empty is the provider's own
 	Repo         *Repo  // nil: a session's own repository, or none
 	AutoCommit   bool
-	Notices      []string // said to the client once the stream is open
-	RequestID    string   // for the log
+	Database     *Database // nil: none
+	Notices      []string  // said to the client once the stream is open
+	RequestID    string    // for the log
 }
 
 // Repo is the repository that a request names.
@@ -32,6 +33,12 @@ type Repo struct {
 	URL       string
 	Branch    string // empty: the remote's default
 	Directory string // the checkout's folder; empty: the repository's name
+	Token     secret.String
+}
+
+// Database is where in the client's own database a job's events go.
+type Database struct {
+	SessionID string // empty: the session's own
 	Token     secret.String
 }
 

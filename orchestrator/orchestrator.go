@@ -11,6 +11,7 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
@@ -28,7 +29,14 @@ type Git interface {
 	Reopen(ctx context.Context, agent *agentproc.Agent, r gitops.Remote, dir, branch string, progress func(gitops.Progress)) (*gitops.Repo, gitops.Moved, error)
 }
 
-// Config is what an Orchestrator works with; every field but the intervals and Secrets is needed.
+// Sink passes a job's events on to somewhere else: a database of the client's own. It never blocks and cannot fail the job.
+type Sink interface {
+	// Follow begins to deliver what the log holds and will hold, and returns at once. undelivered says what could not be
+	// delivered so far, in words for the job's client; nil where nothing stands in the way.
+	Follow(ctx context.Context, session string, token secret.String, log *eventlog.Log) (undelivered func() error)
+}
+
+// Config is what an Orchestrator works with; every field but the intervals, Secrets and Database is needed.
 type Config struct {
 	Sessions     Sessions
 	Git          Git
@@ -38,6 +46,7 @@ type Config struct {
 	Agents       func(context.Context) (*agentproc.Agent, error) // an agent of the job's own, without a scrubber yet
 	Secrets      []secret.String                                 // the worker's own, scrubbed from everything that a job says
 	GitToken     func(repoURL string) secret.String
+	Database     Sink // of jobs that name one; nil: there is none
 	BranchPrefix string
 	ContainerID  string
 	JobTimeout   time.Duration // of start to assist; 0: none
@@ -68,6 +77,7 @@ func (o *Orchestrator) Run(ctx context.Context, job Job, ready func(Started)) er
 		return fmt.Errorf("start: %w", err)
 	}
 	defer r.close()
+	r.follow(ctx)
 	ready(Started{SessionID: r.id, Attempt: r.lease.Attempt(), Log: r.log})
 
 	work, stop := r.working(ctx)

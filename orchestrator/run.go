@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type run struct {
 	lease *storage.Lease
 	log   *eventlog.Log
 
+	undelivered func() error // what the client's database has not taken
+
 	workspace, home, checkout string // absolute
 	made                      bool   // the workspace is this run's
 	repo                      *gitops.Repo
@@ -49,7 +52,7 @@ type run struct {
 
 // start takes everything that a job needs before a word is said: the session's lease, the agent's supervisor, the log.
 func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
-	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now()}
+	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now(), undelivered: func() error { return nil }}
 	if r.id == "" {
 		r.id = o.cfg.NewID()
 	}
@@ -113,7 +116,19 @@ func (r *run) secrets() []secret.String {
 	if r.job.Repo != nil {
 		all = append(all, r.job.Repo.Token)
 	}
+	if r.job.Database != nil {
+		all = append(all, r.job.Database.Token)
+	}
 	return all
+}
+
+// follow lets the client's database have the events, where the job names one.
+func (r *run) follow(ctx context.Context) {
+	if r.cfg.Database == nil || r.job.Database == nil {
+		return
+	}
+	session := cmp.Or(r.job.Database.SessionID, r.id)
+	r.undelivered = r.cfg.Database.Follow(r.logger.WithContext(ctx), session, r.job.Database.Token, r.log)
 }
 
 // initMetadata is called with the session's metadata as it is about to be taken: new and empty, or stored.

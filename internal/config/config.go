@@ -37,6 +37,7 @@ type Config struct {
 	AnthropicBaseURL string        // empty: the provider's own
 	OpenAIBaseURL    string        // with its /v1; empty: the provider's own
 	ScriptProvider   bool          // the script provider may be used
+	DatabaseURL      string        // of the clients' own database; empty: none
 
 	MaxBodyBytes   int64
 	APIKeys        []secret.String // any of them opens the API; none: it is open to whoever reaches Host

@@ -87,6 +87,10 @@ var table = []entry{
 		text(func(c *Config) *string { return &c.OpenAIBaseURL }, checkURL),
 	},
 	{
+		Variable{Name: "DB_BASE_URL", Doc: "a database of your own, to which the events of jobs with a `database` go, too; see [API.md](API.md#database)"},
+		text(func(c *Config) *string { return &c.DatabaseURL }, checkURL),
+	},
+	{
 		Variable{Name: "MAX_BODY_BYTES", Default: "33554432", Doc: "largest request body, in bytes"},
 		whole(func(c *Config) *int64 { return &c.MaxBodyBytes }, 1, math.MaxInt64),
 	},

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 )
@@ -33,7 +35,7 @@ func (s *Server) decodeJob(body []byte) (orchestrator.Job, error) {
 		job.AutoCommit = *auto
 	}
 	job.Options = r.options()
-	r.database()
+	job.Database = r.database(s.cfg.HasDatabase)
 	r.workspace()
 	if err := r.err(); err != nil {
 		return orchestrator.Job{}, err
@@ -115,18 +117,32 @@ func (r *request) options() providers.Options {
 	}
 }
 
-// database is checked and not used: this worker has none to write to.
-func (r *request) database() {
+// database is checked even where this worker has none to write to.
+func (r *request) database(configured bool) *orchestrator.Database {
 	o, ok := r.object.object("database")
 	if !ok {
-		return
+		return nil
 	}
 	o.only("sessionId", "accessToken")
-	o.text("sessionId")
-	if checkToken(o, "accessToken") == "" {
+	d := &orchestrator.Database{SessionID: o.text("sessionId"), Token: secret.New(checkToken(o, "accessToken"))}
+	if !pathElement(d.SessionID) {
+		o.refuse("sessionId", "must be 1 to 256 printable characters, and neither . nor ..: it becomes an element of a path")
+	}
+	if d.Token.IsZero() {
 		o.refuse("accessToken", "is required in database")
 	}
-	r.notices = append(r.notices, "No database is configured on this worker: nothing is written to it")
+	if !configured {
+		r.notices = append(r.notices, "No database is configured on this worker: nothing is written to it")
+		return nil
+	}
+	return d
+}
+
+// pathElement reports whether an ID of somebody else's making can stand in a URL's path, once it is escaped.
+func pathElement(id string) bool {
+	const most = 256
+	notPrinted := func(r rune) bool { return !unicode.IsPrint(r) }
+	return len(id) <= most && id != "." && id != ".." && !strings.ContainsFunc(id, notPrinted)
 }
 
 // workspace is reserved.

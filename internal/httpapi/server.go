@@ -45,6 +45,7 @@ type Config struct {
 	DefaultCredential secret.String     // only ever for DefaultProvider
 	BaseURLs          map[string]string // of the models' APIs, by canonical provider name
 	CheckRepoURL      func(string) error
+	HasDatabase       bool            // jobs may name a session in the client's own database
 	APIKeys           []secret.String // any of them opens the API; none: it is open
 	MaxBody           int64           // bytes; 0: 32 MiB
 	StopGrace         time.Duration   // from the end of Serve's context to its return, at most; 0: 30 s

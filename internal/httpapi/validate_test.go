@@ -117,6 +117,9 @@ func TestRefusals(t *testing.T) {
 		"database unknown key":  {with(`"database":{"accessToken":"x","url":"y"}`), "database.url", invalid},
 		"database no token":     {with(`"database":{"sessionId":"x"}`), "database.accessToken", invalid},
 		"database session type": {with(`"database":{"accessToken":"x","sessionId":{}}`), "database.sessionId", invalid},
+		"database session dots": {with(`"database":{"accessToken":"x","sessionId":".."}`), "database.sessionId", invalid},
+		"database session tab":  {with(`"database":{"accessToken":"x","sessionId":"a\tb"}`), "database.sessionId", invalid},
+		"database session long": {with(`"database":{"accessToken":"x","sessionId":"` + strings.Repeat("x", 257) + `"}`), "database.sessionId", invalid},
 		"options type":          {with(`"providerOptions":1`), "providerOptions", invalid},
 		"options unknown key":   {with(`"providerOptions":{"foo":1}`), "providerOptions.foo", invalid},
 		"options args":          {with(`"providerOptions":{"extraArgs":["--x"]}`), "providerOptions.extraArgs", invalid},
@@ -268,6 +271,24 @@ func TestFallbackIsForItsProviderAlone(t *testing.T) {
 		if a.status != 400 || a.body["field"] != "codingAssistantAuthentication" {
 			t.Errorf("%d %s", a.status, a.raw)
 		}
+	}
+}
+
+func TestDatabase(t *testing.T) {
+	r := newRunner(t)
+	cfg := config(t, r, newSessions())
+	cfg.HasDatabase = true
+	w := serve(t, cfg)
+	var posting sync.WaitGroup
+	defer posting.Wait()
+	posting.Go(func() {
+		w.do("POST", "/execute", with(`"database":{"sessionId":"their/own","accessToken":"dbtoken-canary"}`))
+	})
+	run := r.next()
+	run.result <- errors.New("enough")
+	got := run.job.Database
+	if got == nil || got.SessionID != "their/own" || got.Token.Reveal() != "dbtoken-canary" || len(run.job.Notices) > 0 {
+		t.Errorf("database %+v, notices %q", got, run.job.Notices)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/database"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
@@ -22,18 +23,36 @@ import (
 // endTimeout bounds a commit, and then a push, of a run that is over.
 const endTimeout = 2 * time.Minute
 
+// parts are what lives as long as the worker.
+type parts struct {
+	server   *httpapi.Server
+	database *database.Client // nil: there is none
+}
+
+// flushTimeout is how long a worker whose job is over still tries to tell others of it.
+const flushTimeout = 5 * time.Second
+
+// flush lets what is on its way to others arrive, unless it takes too long or ctx ends.
+func (p parts) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if p.database != nil {
+		p.database.Close(ctx)
+	}
+}
+
 // build makes the parts and hands each what it needs. Nothing is asked of storage or of any other host yet, so a worker
 // answers /health whatever is away.
 func build(
 	cfg config.Config, opts Options, state string, agents func(context.Context) (*agentproc.Agent, error),
-) (*httpapi.Server, error) {
+) (parts, error) {
 	store, kind, err := openStore(cfg)
 	if err != nil {
-		return nil, err
+		return parts{}, err
 	}
 	container, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("name this container: %w", err)
+		return parts{}, fmt.Errorf("name this container: %w", err)
 	}
 	sessions := storage.NewSessions(storage.Config{
 		Store: store, Holder: container + "/" + uuid.NewString(), LeaseTTL: cfg.LeaseTTL, Log: opts.Log,
@@ -46,22 +65,40 @@ func build(
 		Script:     cfg.ScriptProvider,
 		ClaudePath: agentproc.LookPath("claude", opts.Path), CodexPath: agentproc.LookPath("codex", opts.Path),
 	})
+	var p parts
+	sink, err := p.openDatabase(cfg)
+	if err != nil {
+		return parts{}, err
+	}
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
-		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
+		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
-	return httpapi.New(httpapi.Config{
+	p.server = httpapi.New(httpapi.Config{
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
-		CheckRepoURL: git.CheckURL, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
+		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
-	}), nil
+	})
+	return p, nil
+}
+
+// openDatabase is nil where none is configured.
+func (p *parts) openDatabase(cfg config.Config) (_ orchestrator.Sink, err error) {
+	if cfg.DatabaseURL == "" {
+		return nil, nil
+	}
+	p.database, err = database.New(database.Config{BaseURL: cfg.DatabaseURL})
+	if err != nil {
+		return nil, fmt.Errorf("open DB_BASE_URL: %w", err)
+	}
+	return p.database, nil
 }
 
 // openStore makes the store and says what it is called in answers.

@@ -42,7 +42,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	defer removeState()
 	warm := newWarmAgent(cfg, opts)
 	defer warm.close()
-	server, err := build(cfg, opts, state, warm.take)
+	parts, err := build(cfg, opts, state, warm.take)
 	if err != nil {
 		return err
 	}
@@ -56,11 +56,22 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	}
 	go warm.start(ctx)
 	begun := time.Now()
-	if err := ownFault(server.Serve(ctx, ln)); err != nil {
+	grace, cancel := outliving(ctx, cfg.StopGrace)
+	defer cancel()
+	err = ownFault(parts.server.Serve(ctx, ln))
+	parts.flush(grace)
+	if err != nil {
 		return err
 	}
 	live(ctx, cfg.MinUptime-time.Since(begun))
 	return nil
+}
+
+// outliving makes a context that ends a while after ctx does.
+func outliving(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return longer, func() { stop(); cancel() }
 }
 
 // live waits, unless ctx ends. To Swarm the end of a task soon after its start is a failed update, whatever its status.
