@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 // homes are the packages that may use a library, or what else should not be everywhere.
 var homes = map[string][]string{
 	"github.com/gin-gonic/gin":      {"internal/httpapi"},
+	"github.com/rs/cors":            {"internal/httpapi"},
 	"github.com/r3labs/sse":         {"internal/httpapi", "internal/client"},
 	"github.com/minio/minio-go":     {"storage"},
 	"github.com/go-git":             {"gitops"},

@@ -41,6 +41,7 @@ type Config struct {
 
 	MaxBodyBytes   int64
 	APIKeys        []secret.String // any of them opens the API; none: it is open to whoever reaches Host
+	CORSOrigins    []string        // of web pages that may use the API, as browsers send them
 	AllowAnonymous bool            // anybody who reaches Host may spend Credential and GitHubToken
 
 	BranchPrefix    string

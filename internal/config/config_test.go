@@ -62,7 +62,8 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"BRANCH_PREFIX": "bots/aicw", "GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.com", "GIT_ALLOW_HTTP": "1",
 		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
-		"LOG_LEVEL": "DEBUG",
+		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
+		"LOG_LEVEL":    "DEBUG",
 	}.get)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +75,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		Provider: "claude", Credential: secret.New(`{"apiKey":"canary"}`), GitHubToken: secret.New("ghp_canary"),
 		GitTokenHosts:    []string{"git.example.com", "127.0.0.1:3000"},
 		AnthropicBaseURL: "http://127.0.0.1:1234/v", ScriptProvider: true, DatabaseURL: "https://db.example/api", MaxBodyBytes: 1024, AllowAnonymous: true,
+		CORSOrigins:  []string{"https://app.example.com", "http://localhost:5173"},
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
 		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
@@ -146,13 +148,17 @@ func TestWrongValues(t *testing.T) {
 		"GIT_AUTHOR_NAME":    {"a<b", "a\nb"},
 		"GIT_AUTHOR_EMAIL":   {"<bot>"},
 		"GIT_ALLOW_HTTP":     {"yes"},
-		"GIT_TOKEN_HOSTS":    {"*", "*.example.com", "https://git.example.com", "git.example.com:0"},
-		"GIT_ALLOWED_HOSTS":  {"[", "https://github.com", "github.com/x"},
-		"AGENT_UID":          {"0", "root", "-1"},
-		"JOB_TIMEOUT":        {"30", "0s", "-1m", "soon"},
-		"IDLE_TIMEOUT":       {"10", "0s"},
-		"MIN_UPTIME":         {"4", "-1s"},
-		"STOP_GRACE":         {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
+		"CORS_ORIGINS": {
+			"*", "null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://*.example.com", "https://app.example.com:443",
+			"http://app.example.com:80", "https://app.example.com:", "https://app.example.com?x", "ftp://app.example.com", "https://",
+		},
+		"GIT_TOKEN_HOSTS":   {"*", "*.example.com", "https://git.example.com", "git.example.com:0"},
+		"GIT_ALLOWED_HOSTS": {"[", "https://github.com", "github.com/x"},
+		"AGENT_UID":         {"0", "root", "-1"},
+		"JOB_TIMEOUT":       {"30", "0s", "-1m", "soon"},
+		"IDLE_TIMEOUT":      {"10", "0s"},
+		"MIN_UPTIME":        {"4", "-1s"},
+		"STOP_GRACE":        {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
 		"SCRIPT_PROVIDER": {"on"}, "ALLOW_ANONYMOUS": {"2"},
 		"LOG_LEVEL": {"loud", "panic", "fatal"},
 	}

@@ -77,6 +77,10 @@ var table = []entry{
 		list(func(c *Config) *[]string { return &c.GitTokenHosts }, gitops.CheckTokenHost),
 	},
 	{apiKeys, keys(func(c *Config) *[]secret.String { return &c.APIKeys })},
+	{
+		Variable{Name: "CORS_ORIGINS", Doc: "origins, between commas, of the web pages that may use the API from a browser, such as `https://app.example.com`; not set: none"},
+		list(func(c *Config) *[]string { return &c.CORSOrigins }, checkOrigin),
+	},
 	{allowAnonymous, boolean(func(c *Config) *bool { return &c.AllowAnonymous })},
 	{
 		Variable{Name: "ANTHROPIC_BASE_URL", Doc: "the model's API for `claude-code`: a company's gateway, or a test's"},

@@ -169,6 +169,18 @@ func checkURL(raw string) error {
 	return nil
 }
 
+var origin = regexp.MustCompile(`^https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?$`)
+
+// checkOrigin takes what a browser can send, and nothing that stands for many origins.
+func checkOrigin(o string) error {
+	usual := strings.HasPrefix(o, "http://") && strings.HasSuffix(o, ":80") || strings.HasPrefix(o, "https://") && strings.HasSuffix(o, ":443")
+	if !origin.MatchString(o) || usual {
+		return errors.New("write whole origins as browsers send them: http or https, the host, a port where it is not the usual one, " +
+			"in lower case and without a slash at the end (https://app.example.com)")
+	}
+	return nil
+}
+
 // checkPrefix asks whether git would take a branch that begins so.
 func checkPrefix(prefix string) error {
 	if err := gitops.ValidBranch(prefix + "/x"); err != nil {

@@ -78,11 +78,3 @@ func (s *Server) recoverPanics(c *gin.Context) {
 	}()
 	c.Next()
 }
-
-// refuseForeignPages keeps a web page of another origin from driving the worker through somebody's browser. Clients
-// that are no browsers send none of the headers it looks at.
-func (s *Server) refuseForeignPages(c *gin.Context) {
-	if err := http.NewCrossOriginProtection().Check(c.Request); err != nil {
-		s.fail(c, &refusal{Status: http.StatusForbidden, Code: codeForbidden, Message: "requests from pages of another origin are refused"})
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/rs/cors"
 	"github.com/rs/zerolog"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
@@ -47,6 +48,7 @@ type Config struct {
 	CheckRepoURL      func(string) error
 	HasDatabase       bool            // jobs may name a session in the client's own database
 	APIKeys           []secret.String // any of them opens the API; none: it is open
+	Origins           []string        // of the web pages that may use the API, as browsers send them, in lower case; none: no page may
 	MaxBody           int64           // bytes; 0: 32 MiB
 	StopGrace         time.Duration   // from the end of Serve's context to its return, at most; 0: 30 s
 	Hurry             <-chan struct{} // closed: a job that goes on after the end of Serve's context is stopped now; nil: never
@@ -71,6 +73,7 @@ type Timing struct {
 type Server struct {
 	cfg      Config
 	keys     keyring
+	cors     *cors.Cors // nil: no page of another origin is let in
 	handler  http.Handler
 	slot     atomic.Pointer[job]
 	draining atomic.Bool
@@ -91,7 +94,7 @@ func New(cfg Config) *Server {
 	cfg.Timing.Write = orDefault(cfg.Timing.Write, 20*time.Second)
 	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
 	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
-	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), jobEnded: make(chan struct{}), jobOver: make(chan struct{}), leave: make(chan struct{})}
+	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), cors: newCORS(cfg.Origins), jobEnded: make(chan struct{}), jobOver: make(chan struct{}), leave: make(chan struct{})}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.handler = s.routes()
 	return s
@@ -115,7 +118,7 @@ func (s *Server) routes() http.Handler {
 	r.RedirectTrailingSlash = false
 	r.UseRawPath = true // an ID with an escaped slash stays one element, and is refused as an ID
 	_ = r.SetTrustedProxies(nil)
-	r.Use(s.identify, s.logRequests, s.recoverPanics, s.authenticate, s.refuseForeignPages)
+	r.Use(s.identify, s.logRequests, s.recoverPanics, s.admitPages, s.authenticate, s.refuseForeignPages)
 	r.NoRoute(func(c *gin.Context) { s.fail(c, notFound(r.Routes())) })
 	r.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })
 

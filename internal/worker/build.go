@@ -83,7 +83,7 @@ func build(
 		Runner: jobs, Sessions: sessions, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
-		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
+		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, Origins: cfg.CORSOrigins, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
 		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	})
 	return p, nil
