@@ -76,7 +76,11 @@ func TestEveryEventTypeAndFieldHasAnExample(t *testing.T) {
 			shown[kind][path] = true
 		}
 	}
-	for _, kind := range constants(t, "internal/event", "", "Type") {
+	kinds := constants(t, "internal/event", "", "Type")
+	if diff := cmp.Diff(sorted(kinds), sorted(event.Types())); diff != "" {
+		t.Errorf("constants and event.Types() (-constants +types):\n%s", diff)
+	}
+	for _, kind := range kinds {
 		if bodies[kind] == nil {
 			t.Errorf("this test knows no event %q", kind)
 			continue

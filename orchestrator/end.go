@@ -133,6 +133,7 @@ func (r *run) saveSnapshot(ctx context.Context) (snapshot.Ref, error) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		ref, report, err := r.cfg.Snapshots.Save(ctx, r.agent, r.workspace, include, r.lease.Objects())
 		if err == nil {
+			r.stored += report.Bytes
 			for _, left := range report.Skipped {
 				r.notice("save", "Not saved with the session: %s", left)
 			}

@@ -10,24 +10,35 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
-// finish records how the job ended and then says it: the terminal event is stored, then the metadata, and only then do
-// readers see it. A replaced worker says nothing; the one that replaced it has.
+// finish is the last phase. failure is what the client will be told.
 func (r *run) finish(ctx context.Context, failure error) error {
+	err := r.observe("finish", func() (err error) {
+		failure, err = r.conclude(ctx, failure)
+		return err
+	})
+	r.ended(outcome(failure, err), failure)
+	return err
+}
+
+// conclude records how the job ended and then says it: the terminal event is stored, then the metadata, and only then do
+// readers see it. A replaced worker says nothing; the one that replaced it has. told is the failure that was said.
+func (r *run) conclude(ctx context.Context, failure error) (told, err error) {
 	if replaced(ctx, failure) {
 		r.log.Abandon()
-		return storage.ErrReplaced
+		return storage.ErrReplaced, storage.ErrReplaced
 	}
 	if err := r.undelivered(); err != nil {
 		r.notice("", "%v", err)
 	}
 	if err := r.log.Finish(r.terminal(failure)); err != nil {
 		r.log.Abandon()
-		return fmt.Errorf("write the terminal event: %w", err)
+		err = fmt.Errorf("write the terminal event: %w", err)
+		return err, err
 	}
-	err := r.record(ctx, failure)
+	err = r.record(ctx, failure)
 	if replaced(ctx, err) {
 		r.log.Abandon()
-		return storage.ErrReplaced
+		return storage.ErrReplaced, storage.ErrReplaced
 	}
 	if err != nil && failure == nil {
 		err = fmt.Errorf("%w: %w", errSave, err)
@@ -37,8 +48,9 @@ func (r *run) finish(ctx context.Context, failure error) error {
 		}
 	}
 	r.log.Reveal()
+	r.said(r.terminal(failure))
 	r.logEnd(failure)
-	return err
+	return failure, err
 }
 
 func replaced(ctx context.Context, err error) bool {

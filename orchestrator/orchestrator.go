@@ -36,7 +36,7 @@ type Sink interface {
 	Follow(ctx context.Context, session string, token secret.String, log *eventlog.Log) (undelivered func() error)
 }
 
-// Config is what an Orchestrator works with; every field but the intervals, Secrets and Database is needed.
+// Config is what an Orchestrator works with; every field but the intervals, Secrets, Database and Observers is needed.
 type Config struct {
 	Sessions     Sessions
 	Git          Git
@@ -47,6 +47,7 @@ type Config struct {
 	Secrets      []secret.String                                 // the worker's own, scrubbed from everything that a job says
 	GitToken     func(repoURL string) secret.String
 	Database     Sink // of jobs that name one; nil: there is none
+	Observers    []Observer
 	BranchPrefix string
 	ContainerID  string
 	JobTimeout   time.Duration // of start to assist; 0: none
@@ -147,19 +148,18 @@ func (r *run) work(ctx context.Context) error {
 	return nil
 }
 
-// phase runs one phase, logs how long it took, and prefers the cause of a cut to the error that the cut made. Of two causes
-// the first one wins.
+// phase runs one phase, and prefers the cause of a cut to the error that the cut made. Of two causes the first one wins.
 func (r *run) phase(ctx context.Context, name string, do func(context.Context) error) error {
-	begun := r.cfg.Now()
-	err := do(ctx)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !isCut(err) {
-		err = cause
-	}
-	r.logger.Debug().Str("phase", name).Dur("took", r.cfg.Now().Sub(begun)).Err(err).Msg("phase ended")
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, r.explain(err))
-	}
-	return nil
+	return r.observe(name, func() error {
+		err := do(ctx)
+		if cause := context.Cause(ctx); err != nil && cause != nil && !isCut(err) {
+			err = cause
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, r.explain(err))
+		}
+		return nil
+	})
 }
 
 // isCut reports whether err is a cause by which a run is cut short.

@@ -48,10 +48,13 @@ type run struct {
 	branch   string // the session's
 	pushed   string // the commit that was seen on the remote
 	recorder error  // the event log could not be written
+
+	watches          []Watch
+	restored, stored int64 // bytes of files from and to storage
 }
 
-// start takes everything that a job needs before a word is said: the session's lease, the agent's supervisor, the log.
-func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
+// start begins a job, or leaves nothing of it.
+func (o *Orchestrator) start(ctx context.Context, job Job) (*run, error) {
 	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now(), undelivered: func() error { return nil }}
 	if r.id == "" {
 		r.id = o.cfg.NewID()
@@ -59,37 +62,43 @@ func (o *Orchestrator) start(ctx context.Context, job Job) (_ *run, err error) {
 	r.logger = o.cfg.Log.With().Str("request", job.RequestID).Str("session", r.id).Str("provider", job.Provider.Info().Name).Logger()
 	ctx = r.logger.WithContext(ctx)
 	r.scrub = secret.NewScrubber(r.secrets()...)
-	defer func() {
-		if err != nil {
-			r.giveBack(ctx)
-		}
-	}()
+	r.watch()
+	if err := r.observe("start", func() error { return r.take(ctx) }); err != nil {
+		r.giveBack(ctx)
+		r.ended(JobRefused, err)
+		return nil, err
+	}
+	return r, nil
+}
 
+// take takes everything that a job needs before a word is said: the session's lease, the agent's supervisor, the log.
+func (r *run) take(ctx context.Context) error {
 	leased := make(chan error, 1)
 	go func() {
-		lease, err := o.cfg.Sessions.Acquire(ctx, r.id, job.MustExist, r.initMetadata)
+		lease, err := r.cfg.Sessions.Acquire(ctx, r.id, r.job.MustExist, r.initMetadata)
 		r.lease = lease
 		leased <- err
 	}()
 	agentErr := r.startAgent(ctx)
 	if err := <-leased; err != nil {
-		return nil, err
+		return err
 	}
 	if agentErr != nil {
-		return nil, agentErr
+		return agentErr
 	}
 	if err := r.prepareWorkspace(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	name := fmt.Sprintf("events-%s-%d.jsonl", r.id, r.lease.Attempt())
+	var err error
 	r.log, err = eventlog.Create(eventlog.Config{
-		Path: filepath.Join(o.cfg.StateDir, name), Attempt: r.lease.Attempt(), Now: o.cfg.Now, Scrub: r.scrub.Bytes,
+		Path: filepath.Join(r.cfg.StateDir, name), Attempt: r.lease.Attempt(), Now: r.cfg.Now, Scrub: r.scrub.Bytes,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create the event log: %w", err)
+		return fmt.Errorf("create the event log: %w", err)
 	}
 	r.lease.Ship(r.log)
-	return r, nil
+	return nil
 }
 
 // startAgent also tries to make the workspace, while the lease is being asked for: it costs a process, and only a session
@@ -230,7 +239,11 @@ func (r *run) warn(err error, msg string) {
 
 // say records an event. The log scrubs it, numbers it and shows it to readers; a log that cannot be written fails the job.
 func (r *run) say(b event.Body) {
-	if _, err := r.log.Append(b); err != nil && r.recorder == nil {
+	_, err := r.log.Append(b)
+	switch {
+	case err == nil:
+		r.said(b)
+	case r.recorder == nil:
 		r.recorder = fmt.Errorf("%w: %w", errLog, err)
 		r.logger.Error().Err(err).Msg("event lost")
 	}

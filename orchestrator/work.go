@@ -22,7 +22,11 @@ func (r *run) restore(ctx context.Context) error {
 		return nil
 	}
 	r.notice("restore", "Restoring the session: %s", files(ref.Files))
-	return r.cfg.Snapshots.Restore(ctx, r.agent, r.workspace, *ref, r.lease.Objects())
+	if err := r.cfg.Snapshots.Restore(ctx, r.agent, r.workspace, *ref, r.lease.Objects()); err != nil {
+		return err
+	}
+	r.restored += ref.Bytes
+	return nil
 }
 
 // clone makes the checkout, or meets the remote again with the restored one. A job without a repository gets an empty folder.

@@ -58,6 +58,9 @@ type Config struct {
 	LeaseTTL    time.Duration
 	SaveTimeout time.Duration
 	LogLevel    zerolog.Level
+
+	MetricsAddr   string        // host:port; empty: no metrics
+	MetricsLinger time.Duration // 0: none
 }
 
 // Variable describes one environment variable.

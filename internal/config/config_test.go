@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 		MinIOBucket: "sessions", MinIORegion: "us-east-1", MaxBodyBytes: 33554432, BranchPrefix: "aicw",
 		GitAuthorName: "AI Coding Worker", GitAuthorEmail: "aicw@localhost", AgentUID: 10001,
 		JobTimeout: 30 * time.Minute, IdleTimeout: 10 * time.Minute, StopGrace: 30 * time.Second, LeaseTTL: time.Minute, SaveTimeout: 2 * time.Minute,
-		LogLevel: zerolog.InfoLevel,
+		LogLevel: zerolog.InfoLevel, MetricsLinger: 15 * time.Second,
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -64,6 +64,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
 		"LOG_LEVEL":    "DEBUG",
+		"METRICS_ADDR": ":9090", "METRICS_LINGER": "0s",
 	}.get)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
 		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
-		LogLevel: zerolog.DebugLevel,
+		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090",
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -143,6 +144,9 @@ func TestWrongValues(t *testing.T) {
 		"MINIO_USE_SSL":      {"maybe"},
 		"MINIO_BUCKET":       {"UPPER", "ab", "a..b", "-abc", "with_underscore"},
 		"ANTHROPIC_BASE_URL": {"api.example.com", "file:///x", "https://"},
+		"DB_BASE_URL":        {"db.example.com", "ftp://db.example.com", "https://db.example.com?x=1"},
+		"METRICS_ADDR":       {"9090", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "a b:9090"},
+		"METRICS_LINGER":     {"15", "-1s"},
 		"MAX_BODY_BYTES":     {"0", "32MiB"},
 		"BRANCH_PREFIX":      {"a b", "a..b", "/a", "-a~"},
 		"GIT_AUTHOR_NAME":    {"a<b", "a\nb"},

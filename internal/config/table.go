@@ -151,5 +151,13 @@ var table = []entry{
 		Variable{Name: "SCRIPT_PROVIDER", Default: "false", Doc: "allow the `script` provider, which runs requests as shell scripts"},
 		boolean(func(c *Config) *bool { return &c.ScriptProvider }),
 	},
+	{
+		Variable{Name: "METRICS_ADDR", Doc: "`host:port` at which Prometheus finds `/metrics`, without a key; not set: none"},
+		text(func(c *Config) *string { return &c.MetricsAddr }, checkAddr),
+	},
+	{
+		Variable{Name: "METRICS_LINGER", Default: "15s", Doc: "how long a worker with metrics whose job is over waits for them to be scraped once more"},
+		notNegative(func(c *Config) *time.Duration { return &c.MetricsLinger }),
+	},
 	{Variable{Name: "LOG_LEVEL", Default: "info", Doc: "trace, debug, info, warn, error or disabled"}, logLevel},
 }

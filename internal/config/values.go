@@ -149,6 +149,18 @@ func checkHost(host string) error {
 	return nil
 }
 
+// checkAddr takes what can be listened on; without a host it is every address.
+func checkAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host != "" && checkHost(host) != nil {
+		return errors.New("write host:port, or :port for every address")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("the port %q is none: write a number up to 65535", port)
+	}
+	return nil
+}
+
 var (
 	hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	bucket   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)

@@ -15,6 +15,14 @@ const (
 	TypeError            = "error"
 )
 
+// Types are all types of the wire.
+func Types() []string {
+	return []string{
+		TypeConnected, TypeMessage, TypePullProgress, TypeSessionName, TypeBranchCreated,
+		TypeAssistantMessage, TypeCommitProgress, TypeCompleted, TypeError,
+	}
+}
+
 // Connected is a job's first event.
 type Connected struct {
 	SessionID   string `json:"sessionId"`

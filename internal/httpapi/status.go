@@ -18,10 +18,14 @@ const (
 	stateDraining = "draining"
 )
 
+// States are the states that a worker can be in.
+func States() []string { return []string{stateIdle, stateBusy, stateDraining} }
+
 // pingTimeout bounds a question to storage: who asks whether a worker is ready does not wait long.
 const pingTimeout = 2 * time.Second
 
-func (s *Server) state() string {
+// State is the state of the worker, one of States.
+func (s *Server) State() string {
 	switch {
 	case s.leaving():
 		return stateDraining
@@ -53,7 +57,7 @@ func (s *Server) health(c *gin.Context) {
 		ContainerID  string `json:"containerId"`
 		Version      string `json:"version"`
 		Timestamp    string `json:"timestamp"`
-	}{"ok", s.state(), s.cfg.ContainerID, s.cfg.Version, timestamp(s.cfg.Now())})
+	}{"ok", s.State(), s.cfg.ContainerID, s.cfg.Version, timestamp(s.cfg.Now())})
 }
 
 // ready tells whether a job could be stored.
@@ -93,7 +97,7 @@ func (s *Server) status(c *gin.Context) {
 		StartedAt   string `json:"startedAt,omitempty"`
 		ContainerID string `json:"containerId"`
 		RetryAfter  int    `json:"retryAfter,omitempty"`
-	}{Status: s.state(), ContainerID: s.cfg.ContainerID}
+	}{Status: s.State(), ContainerID: s.cfg.ContainerID}
 	if j := s.slot.Load(); j != nil {
 		body.SessionID, body.StartedAt = j.session(), timestamp(j.startedAt)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/database"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/metrics"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -27,13 +28,14 @@ const endTimeout = 2 * time.Minute
 type parts struct {
 	server   *httpapi.Server
 	database *database.Client // nil: there is none
+	metrics  *metrics.Metrics // nil: there are none
 }
 
 // flushTimeout is how long a worker whose job is over still tries to tell others of it.
 const flushTimeout = 5 * time.Second
 
 // flush lets what is on its way to others arrive, unless it takes too long or ctx ends.
-func (p parts) flush(ctx context.Context) {
+func (p *parts) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	if p.database != nil {
@@ -45,14 +47,14 @@ func (p parts) flush(ctx context.Context) {
 // answers /health whatever is away.
 func build(
 	cfg config.Config, opts Options, state string, agents func(context.Context) (*agentproc.Agent, error),
-) (parts, error) {
+) (*parts, error) {
 	store, kind, err := openStore(cfg)
 	if err != nil {
-		return parts{}, err
+		return nil, err
 	}
 	container, err := os.Hostname()
 	if err != nil {
-		return parts{}, fmt.Errorf("name this container: %w", err)
+		return nil, fmt.Errorf("name this container: %w", err)
 	}
 	sessions := storage.NewSessions(storage.Config{
 		Store: store, Holder: container + "/" + uuid.NewString(), LeaseTTL: cfg.LeaseTTL, Log: opts.Log,
@@ -65,17 +67,17 @@ func build(
 		Script:     cfg.ScriptProvider,
 		ClaudePath: agentproc.LookPath("claude", opts.Path), CodexPath: agentproc.LookPath("codex", opts.Path),
 	})
-	var p parts
+	p := &parts{}
 	sink, err := p.openDatabase(cfg)
 	if err != nil {
-		return parts{}, err
+		return nil, err
 	}
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
-		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, BranchPrefix: cfg.BranchPrefix, ContainerID: container,
+		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, Observers: p.observers(cfg, opts, registry.Names()), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
@@ -99,6 +101,17 @@ func (p *parts) openDatabase(cfg config.Config) (_ orchestrator.Sink, err error)
 		return nil, fmt.Errorf("open DB_BASE_URL: %w", err)
 	}
 	return p.database, nil
+}
+
+// observers are those that the configuration asks for.
+func (p *parts) observers(cfg config.Config, opts Options, providers []string) (all []orchestrator.Observer) {
+	if cfg.MetricsAddr != "" {
+		p.metrics = metrics.New(metrics.Config{
+			Version: opts.Version, Providers: providers, States: httpapi.States(), Slot: func() string { return p.server.State() },
+		})
+		all = append(all, p.metrics)
+	}
+	return all
 }
 
 // openStore makes the store and says what it is called in answers.

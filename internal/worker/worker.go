@@ -46,6 +46,11 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if err != nil {
 		return err
 	}
+	stopMetrics, err := parts.serveMetrics(ctx, cfg.MetricsAddr, opts.Log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -60,6 +65,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	defer cancel()
 	err = ownFault(parts.server.Serve(ctx, ln))
 	parts.flush(grace)
+	parts.linger(ctx, cfg.MetricsLinger)
 	if err != nil {
 		return err
 	}
