@@ -22,7 +22,7 @@ const module = "github.com/ai-coding-worker/ai-coding-worker/"
 var floors = map[string]int{
 	"cmd/worker": 5, "cmd/aicw": 5, "bench": 5,
 	"internal/worker":  4,
-	"internal/httpapi": 3, "internal/config": 3, "internal/client": 3, "internal/metrics": 3,
+	"internal/httpapi": 3, "internal/config": 3, "internal/client": 3, "internal/metrics": 3, "internal/tracing": 3,
 	"orchestrator": 2, "providers/all": 2, "internal/database": 2,
 	"gitops": 1, "storage": 1, "providers": 1,
 	"providers/claudecode": 1, "providers/script": 1, "providers/providertest": 1,
@@ -51,6 +51,7 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":        {"cmd/aicw"},
 	"github.com/cenkalti/backoff":   {"internal/database"},
 	"github.com/prometheus":         {"internal/metrics"},
+	"go.opentelemetry.io":           {"internal/tracing"},
 	// Children run under the agent's uid, so agentproc starts them. The exceptions: git in the vault, where the agent never
 	// wrote; and what is for tests, the demo and measuring.
 	"os/exec": {"internal/agentproc", "gitops/internal/vault", "internal/githost", "internal/modeltest", "storage/storagetest", "bench"},

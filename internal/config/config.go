@@ -61,6 +61,7 @@ type Config struct {
 
 	MetricsAddr   string        // host:port; empty: no metrics
 	MetricsLinger time.Duration // 0: none
+	TracesURL     string        // of an OpenTelemetry collector; empty: no traces
 }
 
 // Variable describes one environment variable.

@@ -64,7 +64,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
 		"LOG_LEVEL":    "DEBUG",
-		"METRICS_ADDR": ":9090", "METRICS_LINGER": "0s",
+		"METRICS_ADDR": ":9090", "METRICS_LINGER": "0s", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
 	}.get)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
 		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
-		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090",
+		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090", TracesURL: "http://collector:4318",
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -147,11 +147,13 @@ func TestWrongValues(t *testing.T) {
 		"DB_BASE_URL":        {"db.example.com", "ftp://db.example.com", "https://db.example.com?x=1"},
 		"METRICS_ADDR":       {"9090", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "a b:9090"},
 		"METRICS_LINGER":     {"15", "-1s"},
-		"MAX_BODY_BYTES":     {"0", "32MiB"},
-		"BRANCH_PREFIX":      {"a b", "a..b", "/a", "-a~"},
-		"GIT_AUTHOR_NAME":    {"a<b", "a\nb"},
-		"GIT_AUTHOR_EMAIL":   {"<bot>"},
-		"GIT_ALLOW_HTTP":     {"yes"},
+
+		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4318", "grpc://collector:4317"},
+		"MAX_BODY_BYTES":              {"0", "32MiB"},
+		"BRANCH_PREFIX":               {"a b", "a..b", "/a", "-a~"},
+		"GIT_AUTHOR_NAME":             {"a<b", "a\nb"},
+		"GIT_AUTHOR_EMAIL":            {"<bot>"},
+		"GIT_ALLOW_HTTP":              {"yes"},
 		"CORS_ORIGINS": {
 			"*", "null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://*.example.com", "https://app.example.com:443",
 			"http://app.example.com:80", "https://app.example.com:", "https://app.example.com?x", "ftp://app.example.com", "https://",

@@ -159,5 +159,9 @@ var table = []entry{
 		Variable{Name: "METRICS_LINGER", Default: "15s", Doc: "how long a worker with metrics whose job is over waits for them to be scraped once more"},
 		notNegative(func(c *Config) *time.Duration { return &c.MetricsLinger }),
 	},
+	{
+		Variable{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Doc: "an OpenTelemetry collector (OTLP over HTTP), which gets a [trace](#traces) of each job; not set: none"},
+		text(func(c *Config) *string { return &c.TracesURL }, checkURL),
+	},
 	{Variable{Name: "LOG_LEVEL", Default: "info", Doc: "trace, debug, info, warn, error or disabled"}, logLevel},
 }

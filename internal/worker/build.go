@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/metrics"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/tracing"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
@@ -29,6 +31,7 @@ type parts struct {
 	server   *httpapi.Server
 	database *database.Client // nil: there is none
 	metrics  *metrics.Metrics // nil: there are none
+	traces   *tracing.Traces  // nil: there are none
 }
 
 // flushTimeout is how long a worker whose job is over still tries to tell others of it.
@@ -38,15 +41,20 @@ const flushTimeout = 5 * time.Second
 func (p *parts) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
+	var flushing sync.WaitGroup
 	if p.database != nil {
-		p.database.Close(ctx)
+		flushing.Go(func() { p.database.Close(ctx) })
 	}
+	if p.traces != nil {
+		flushing.Go(func() { p.traces.Close(ctx) })
+	}
+	flushing.Wait()
 }
 
 // build makes the parts and hands each what it needs. Nothing is asked of storage or of any other host yet, so a worker
 // answers /health whatever is away.
 func build(
-	cfg config.Config, opts Options, state string, agents func(context.Context) (*agentproc.Agent, error),
+	ctx context.Context, cfg config.Config, opts Options, state string, agents func(context.Context) (*agentproc.Agent, error),
 ) (*parts, error) {
 	store, kind, err := openStore(cfg)
 	if err != nil {
@@ -72,12 +80,16 @@ func build(
 	if err != nil {
 		return nil, err
 	}
+	observers, err := p.openObservers(ctx, cfg, opts, registry.Names(), container)
+	if err != nil {
+		return nil, err
+	}
 	jobs := orchestrator.New(orchestrator.Config{
 		Sessions: sessions, Git: git, Snapshots: snapshot.Tar{},
 		Workspaces: cfg.WorkspaceDir, StateDir: state,
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
-		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, Observers: p.observers(cfg, opts, registry.Names()), BranchPrefix: cfg.BranchPrefix, ContainerID: container,
+		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, Observers: observers, BranchPrefix: cfg.BranchPrefix, ContainerID: container,
 		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
@@ -101,17 +113,6 @@ func (p *parts) openDatabase(cfg config.Config) (_ orchestrator.Sink, err error)
 		return nil, fmt.Errorf("open DB_BASE_URL: %w", err)
 	}
 	return p.database, nil
-}
-
-// observers are those that the configuration asks for.
-func (p *parts) observers(cfg config.Config, opts Options, providers []string) (all []orchestrator.Observer) {
-	if cfg.MetricsAddr != "" {
-		p.metrics = metrics.New(metrics.Config{
-			Version: opts.Version, Providers: providers, States: httpapi.States(), Slot: func() string { return p.server.State() },
-		})
-		all = append(all, p.metrics)
-	}
-	return all
 }
 
 // openStore makes the store and says what it is called in answers.

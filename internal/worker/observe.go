@@ -7,7 +7,31 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/metrics"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/tracing"
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 )
+
+// openObservers makes those that the configuration asks for.
+func (p *parts) openObservers(ctx context.Context, cfg config.Config, opts Options, providers []string, container string) (all []orchestrator.Observer, err error) {
+	if cfg.MetricsAddr != "" {
+		p.metrics = metrics.New(metrics.Config{
+			Version: opts.Version, Providers: providers, States: httpapi.States(), Slot: func() string { return p.server.State() },
+		})
+		all = append(all, p.metrics)
+	}
+	if cfg.TracesURL != "" {
+		p.traces, err = tracing.New(ctx, tracing.Config{Endpoint: cfg.TracesURL, Version: opts.Version, ContainerID: container, Log: opts.Log})
+		if err != nil {
+			return nil, fmt.Errorf("open OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
+		}
+		all = append(all, p.traces)
+	}
+	return all, nil
+}
 
 // serveMetrics answers scrapes until stop is called, which is after the end of ctx: the last scrape is of a worker that is done.
 func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logger) (stop func(), err error) {

@@ -42,7 +42,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	defer removeState()
 	warm := newWarmAgent(cfg, opts)
 	defer warm.close()
-	parts, err := build(cfg, opts, state, warm.take)
+	parts, err := build(ctx, cfg, opts, state, warm.take)
 	if err != nil {
 		return err
 	}
