@@ -3,8 +3,10 @@ package root_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -19,6 +21,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
@@ -51,7 +54,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Runner: d, Sessions: d.sessions, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", CodexPath: "/usr/bin/codex", Script: d.script}),
+		Runner: d, Sessions: d.sessions, Snapshots: shownFiles{}, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", CodexPath: "/usr/bin/codex", Script: d.script}),
 		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())
@@ -91,6 +94,21 @@ func (s sessions) Follow(ctx context.Context, id string, after event.ID, emit fu
 }
 
 func (s sessions) Delete(context.Context, string) error { return s.away }
+
+func (s sessions) Snapshot(context.Context, string) (*snapshot.Ref, snapshot.Getter, error) {
+	return &snapshot.Ref{}, nil, s.away
+}
+
+// shownFiles is what every snapshot of API.md's worker holds.
+type shownFiles struct{}
+
+func (shownFiles) List(_ context.Context, _ snapshot.Ref, _ snapshot.Getter, emit func(snapshot.Entry) error) error {
+	at := time.Date(2026, 3, 14, 9, 27, 20, 71000000, time.UTC)
+	return errors.Join(
+		emit(snapshot.Entry{Path: "checkout/repo/main.go", Mode: 0o644, Size: 1834, Modified: at}),
+		emit(snapshot.Entry{Path: "checkout/repo/latest", Mode: fs.ModeSymlink | 0o777, Target: "main.go", Modified: at}),
+	)
+}
 
 func (s sessions) RequestAbort(context.Context, string) (bool, error) { return false, s.away }
 
@@ -138,6 +156,7 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 		{"POST /shutdown", 0, idle, http.MethodPost, "/shutdown", ``, http.StatusAccepted},
 		{"GET /sessions", 0, withSession(t, doc, "GET /sessions"), http.MethodGet, "/sessions", ``, http.StatusOK},
 		{"GET /sessions/:id", 0, withSession(t, doc, "GET /sessions/:id"), http.MethodGet, "/sessions/some", ``, http.StatusOK},
+		{"GET /sessions/:id/files", 0, idle, http.MethodGet, "/sessions/" + shownSession + "/files", ``, http.StatusOK},
 		{"DELETE /sessions/:id", 0, idle, http.MethodDelete, "/sessions/" + shownSession, ``, http.StatusOK},
 		{"GET /sessions/:id/stream", 0, withSession(t, doc, "GET /sessions/:id/stream"), http.MethodGet, "/sessions/" + shownSession + "/stream", ``, http.StatusOK},
 	} {

@@ -27,10 +27,18 @@ func (a *app) sessionsCommand() *cobra.Command {
 }
 
 func (a *app) showCommand() *cobra.Command {
-	return &cobra.Command{
+	files := false
+	cmd := &cobra.Command{
 		Use: "show SESSION", Short: "Show one session", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSessions,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if files {
+				return a.files(cmd.Context(), args[0])
+			}
+			return a.show(cmd.Context(), args[0])
+		},
 	}
+	cmd.Flags().BoolVar(&files, "files", false, "list the files of its saved workspace")
+	return cmd
 }
 
 func (a *app) abortCommand() *cobra.Command {

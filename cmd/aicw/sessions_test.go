@@ -115,3 +115,28 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("without a worker: status %d, %q", got.status, got.stdout)
 	}
 }
+
+func TestShowFiles(t *testing.T) {
+	const one = `{"path":"checkout/a.go","type":"file","mode":"0640","size":1834,"modifiedAt":"2026-03-14T09:27:20.071Z"}`
+	body := `{"sessionId":"s1","files":[{"path":"checkout","type":"directory","mode":"0755","modifiedAt":"2026-03-14T09:27:20Z"},` + one + `,` +
+		`{"path":"checkout/l\u001b[31m\n\u202e","type":"symlink","mode":"0777","modifiedAt":"2026-03-14T09:27:20Z","target":"a b"},` +
+		`{"path":"checkout/again","type":"link","mode":"x","modifiedAt":"2026-03-14T09:27:20Z","target":"checkout/a.go"}],"fileCount":4}`
+	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions/s1/files": answer(200, body), "GET /sessions/s2/files": answer(200, body[:len(body)-20])})
+	want := `drwxr-xr-x          0  2026-03-14 09:27  checkout/
+-rw-r-----       1834  2026-03-14 09:27  checkout/a.go
+lrwxrwxrwx          0  2026-03-14 09:27  "checkout/l\x1b[31m\n\u202e" -> a b
+-?????????          0  2026-03-14 09:27  checkout/again = checkout/a.go
+`
+	if diff := cmp.Diff(want, aicw(t, f.URL, call{args: []string{"show", "s1", "--files"}}).stdout); diff != "" {
+		t.Error(diff)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"show", "--files", "--json", "s1"}}); strings.Count(got.stdout, "\n") != 4 || !strings.Contains(got.stdout, "\n"+one+"\n") {
+		t.Errorf("JSON is\n%s", got.stdout)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"show", "s2", "--files"}}); got.status == 0 || !strings.Contains(got.stderr, "cut") {
+		t.Errorf("a list that was cut: status %d, %q", got.status, got.stderr)
+	}
+	if got := aicw(t, f.URL, call{args: []string{"__complete", "show", "--fi"}}); !strings.Contains(got.stdout, "--files\t") {
+		t.Errorf("the shell is not offered --files: %q", got.stdout)
+	}
+}

@@ -162,20 +162,9 @@ func (c *Client) get(ctx context.Context, target string, v any, want ...int) err
 func (c *Client) call(ctx context.Context, method, target string, body []byte, v any, want ...int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errSilent)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	res, err := c.send(ctx, method, target, body, want...)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
-	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return callFailed(ctx, err)
-	}
-	if !slices.Contains(want, res.StatusCode) {
-		return readError(res, c.cfg.Now())
+		return err
 	}
 	defer func() { _ = res.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
@@ -186,6 +175,26 @@ func (c *Client) call(ctx context.Context, method, target string, body []byte, v
 		return fmt.Errorf("read the answer of %s: %w", target, err)
 	}
 	return nil
+}
+
+// send makes one request for JSON. The caller closes the answer's body, whose status is one of those wanted.
+func (c *Client) send(ctx context.Context, method, target string, body []byte, want ...int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, callFailed(ctx, err)
+	}
+	if !slices.Contains(want, res.StatusCode) {
+		return nil, readError(res, c.cfg.Now())
+	}
+	return res, nil
 }
 
 // callFailed tells the end of the caller's context from a server that is away.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
@@ -35,12 +36,14 @@ type Sessions interface {
 	Follow(ctx context.Context, id string, after event.ID, emit func(line []byte) error) error
 	RequestAbort(ctx context.Context, id string) (running bool, err error)
 	Delete(ctx context.Context, id string) error
+	Snapshot(ctx context.Context, id string) (*snapshot.Ref, snapshot.Getter, error)
 }
 
 // Config is what a Server works with.
 type Config struct {
 	Runner            Runner
 	Sessions          Sessions
+	Snapshots         Snapshots
 	Providers         *providers.Registry
 	DefaultProvider   string            // for requests that name none; empty: they must
 	DefaultCredential secret.String     // only ever for DefaultProvider
@@ -128,6 +131,7 @@ func (s *Server) routes() http.Handler {
 	r.GET("/status", s.status)
 	r.GET("/sessions", s.listSessions)
 	r.GET("/sessions/:id", s.showSession)
+	r.GET("/sessions/:id/files", s.listFiles)
 	r.GET("/sessions/:id/stream", s.streamSession)
 	r.DELETE("/sessions/:id", s.deleteSession)
 	r.POST("/abort", s.abort)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
@@ -18,6 +19,7 @@ type sessions struct {
 	abort   func(id string) (bool, error)
 	list    func(cursor string, limit int) ([]storage.Metadata, string, error)
 	err     error // of every reading
+	saved   *snapshot.Ref
 }
 
 func newSessions() *sessions {
@@ -109,3 +111,8 @@ func (s *sessions) Delete(_ context.Context, id string) error {
 }
 
 func (s *sessions) RequestAbort(_ context.Context, id string) (bool, error) { return s.abort(id) }
+
+func (s *sessions) Snapshot(_ context.Context, id string) (*snapshot.Ref, snapshot.Getter, error) {
+	_, _, err := s.read(id)
+	return s.saved, nil, err
+}

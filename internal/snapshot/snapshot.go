@@ -17,9 +17,14 @@ var ErrCorrupt = errors.New("the snapshot is corrupt")
 
 // Objects is where a snapshot's objects are kept. Names are relative and unique within one Objects.
 type Objects interface {
+	Getter
 	// Put stores what r yields until EOF. An error from r means that no object by that name may come to be.
 	Put(ctx context.Context, name string, r io.Reader) error
-	// Get opens a stored object; the caller closes it.
+}
+
+// Getter is where a snapshot's objects are read from.
+type Getter interface {
+	// Get opens a stored object; the caller closes it. Reading ends with ctx, too.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
@@ -46,4 +51,7 @@ type Archiver interface {
 	// Restore puts a snapshot's files back below root, which exists, belongs to the agent and should be empty.
 	// Nothing outside root is written, whatever the snapshot holds. An error leaves root half filled: remove it.
 	Restore(ctx context.Context, agent *agentproc.Agent, root string, ref Ref, from Objects) error
+	// List tells what a snapshot holds, each directory before what is in it, without unpacking anything. An error of emit ends it
+	// and is returned. What was emitted before an error stands, but may not be all.
+	List(ctx context.Context, ref Ref, from Getter, emit func(Entry) error) error
 }

@@ -9,37 +9,26 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	maxWindow = 8 << 20 // bytes of the decoder's memory for looking back; the encoder uses half of it
-	// maxHeader bounds what the tar format may add for each entry: its header, that of its PAX records, the records, padding.
-	maxHeader = 512 + 512 + 4*maxPath + 1024
-
-	maxName  = 255  // bytes of one element of a path, as in every file system of Linux
-	holeSize = 4096 // a block of zeros becomes a hole in multiples of this
-)
+const holeSize = 4096 // a block of zeros becomes a hole in multiples of this
 
 var noZeros [bufferSize]byte
 
 type unpacker struct {
-	root    *os.Root
-	limits  limits
-	entries int
-	made    []directory     // in order, parents first
-	dirs    map[string]bool // their paths
-	open    *os.Root        // the parent of the last entry, at path
-	path    string
-	buf     []byte
-	done    unpacked
+	root   *os.Root
+	limits limits
+	made   []directory     // in order, parents first
+	dirs   map[string]bool // their paths
+	open   *os.Root        // the parent of the last entry, at path
+	path   string
+	buf    []byte
+	done   unpacked
 }
 
 // directory keeps what a directory gets at the end, when nothing needs to be written into it any more.
@@ -52,72 +41,15 @@ type directory struct {
 // unpack fills root from the archive. The error is ErrCorrupt, wrapped, when the archive is at fault. Each entry needs its parent to
 // be a directory of this same archive, and everything is done through root besides.
 func unpack(root *os.Root, l limits, archive io.Reader) (unpacked, error) {
-	decoder, err := zstd.NewReader(archive,
-		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecodeBuffersBelow(0)) // not at once into memory, however small it looks
-	if err != nil {
-		return unpacked{}, corrupt("%w", err)
-	}
-	defer decoder.Close()
 	u := &unpacker{root: root, limits: l, dirs: map[string]bool{}, buf: make([]byte, bufferSize)}
 	defer u.leave()
-	bounded := &io.LimitedReader{R: decoder, N: l.Bytes + int64(l.Entries+1)*maxHeader}
-	if err := u.all(tar.NewReader(bounded)); err != nil {
+	if err := walk(archive, l, u.entry); err != nil {
 		return u.done, err
-	}
-	// To the end of the compressed stream, where its checksum is.
-	if _, err := io.Copy(io.Discard, bounded); err != nil {
-		return u.done, corrupt("%w", err)
-	}
-	if bounded.N <= 0 {
-		return u.done, corrupt("it goes on and on")
 	}
 	return u.done, u.finish()
 }
 
-func corrupt(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrCorrupt, fmt.Errorf(format, args...))
-}
-
-// all reads every entry up to the end record, which has to be the last.
-func (u *unpacker) all(r *tar.Reader) error {
-	for {
-		h, err := r.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return corrupt("it has no end")
-		case err != nil:
-			return corrupt("%w", err)
-		case h.Typeflag == tar.TypeXGlobalHeader:
-			return u.endRecord(r, h)
-		}
-		if err := u.entry(r, h); err != nil {
-			return err
-		}
-	}
-}
-
-func (u *unpacker) endRecord(r *tar.Reader, h *tar.Header) error {
-	told := h.PAXRecords[endRecord]
-	if told != strconv.Itoa(u.entries) {
-		return corrupt("%d entries came out of it, not %q", u.entries, told)
-	}
-	if _, err := r.Next(); !errors.Is(err, io.EOF) {
-		return corrupt("something follows its end: %w", err)
-	}
-	return nil
-}
-
-func (u *unpacker) entry(r io.Reader, h *tar.Header) error {
-	if u.entries++; u.entries > u.limits.Entries {
-		return corrupt("over the limit of %d entries", u.limits.Entries)
-	}
-	name := h.Name
-	if h.Typeflag == tar.TypeDir {
-		name = strings.TrimSuffix(name, "/")
-	}
-	if err := checkName(name); err != nil {
-		return err
-	}
+func (u *unpacker) entry(h *tar.Header, name string, r io.Reader) error {
 	dir, base, err := u.enter(name)
 	if err != nil {
 		return err
@@ -127,19 +59,6 @@ func (u *unpacker) entry(r io.Reader, h *tar.Header) error {
 			return corrupt("%s is there twice: %w", shown(name), err)
 		}
 		return fmt.Errorf("unpack %s: %w", shown(name), err)
-	}
-	return nil
-}
-
-func checkName(name string) error {
-	elements := strings.Split(name, "/")
-	switch {
-	case len(name) > maxPath || !filepath.IsLocal(name) || path.Clean(name) != name || name == ".":
-		return corrupt("%s is no path below the root", shown(name))
-	case len(elements) > maxDepth+1:
-		return corrupt("%s is nested too deeply", shown(name))
-	case slices.ContainsFunc(elements, func(e string) bool { return len(e) > maxName }):
-		return corrupt("%s has an element of more than %d bytes", shown(name), maxName)
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func build(
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
 	p.server = httpapi.New(httpapi.Config{
-		Runner: jobs, Sessions: sessions, Providers: registry,
+		Runner: jobs, Sessions: sessions, Snapshots: snapshot.Tar{}, Providers: registry,
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
 		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, Origins: cfg.CORSOrigins, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
