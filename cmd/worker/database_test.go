@@ -9,13 +9,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 const databaseToken = "dbtoken-CANARY-0123456789"
 
-// clientsDatabase is a database of a client's own, which takes everything.
+// clientsDatabase is a database of a client's own, which takes everything in its own time.
 type clientsDatabase struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -33,6 +34,7 @@ func startDatabase(t *testing.T) *clientsDatabase {
 
 func (d *clientsDatabase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
+	time.Sleep(300 * time.Millisecond) // longer than a worker takes to exit
 	var said struct {
 		Status string
 		Events []struct{ ID string }
@@ -47,6 +49,13 @@ func (d *clientsDatabase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, e := range said.Events {
 		d.events = append(d.events, e.ID)
 	}
+}
+
+// got is what the database has by now.
+func (d *clientsDatabase) got() (requests, events []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.requests, d.events
 }
 
 func databaseOf(session string) map[string]any {
@@ -66,12 +75,12 @@ func TestJobInTheClientsDatabase(t *testing.T) {
 	for _, e := range s.events {
 		streamed = append(streamed, fmt.Sprint(e["id"]))
 	}
-	if diff := cmp.Diff(streamed, db.events); diff != "" {
+	requests, events := db.got()
+	if diff := cmp.Diff(streamed, events); diff != "" {
 		t.Errorf("events (-streamed +database):\n%s", diff)
 	}
-	first, last := db.requests[0], db.requests[len(db.requests)-1]
-	if first != "PATCH /v1/sessions/theirs active" || last != "PATCH /v1/sessions/theirs completed" {
-		t.Errorf("requests: %v", db.requests)
+	if n := len(requests); n < 3 || requests[0] != "PATCH /v1/sessions/theirs active" || requests[n-1] != "PATCH /v1/sessions/theirs completed" {
+		t.Errorf("requests: %v", requests)
 	}
 	for name, text := range map[string]string{"stream": s.raw.String(), "log": p.logs.String()} {
 		if found := leaks([]byte(text), databaseToken); len(found) > 0 {

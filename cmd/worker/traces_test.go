@@ -48,6 +48,13 @@ func (r *tracesReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+// got is what the collector has by now.
+func (r *tracesReceiver) got() (statuses map[string]string, raw []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.statuses, r.raw
+}
+
 // TestTracesOfRealJobs looks at what the collector has when the worker has exited.
 func TestTracesOfRealJobs(t *testing.T) {
 	_, repoURL := startGit(t)
@@ -72,19 +79,20 @@ func TestTracesOfRealJobs(t *testing.T) {
 			if code := p.exited(); code != 0 {
 				t.Errorf("exit status %d", code)
 			}
-			if diff := cmp.Diff(tt.want, receiver.statuses); diff != "" {
+			statuses, raw := receiver.got()
+			if diff := cmp.Diff(tt.want, statuses); diff != "" {
 				t.Errorf("spans and their failures (-want +got):\n%s", diff)
 			}
-			if found := leaks(receiver.raw, gitToken); len(found) > 0 {
+			if found := leaks(raw, gitToken); len(found) > 0 {
 				t.Errorf("the collector knows %v", found)
 			}
 			for _, word := range []string{"exit 3", "page.txt", "acme"} {
-				if strings.Contains(string(receiver.raw), word) {
+				if strings.Contains(string(raw), word) {
 					t.Errorf("the collector knows %q", word)
 				}
 			}
 			for _, want := range []string{"test-fleet", s.events[0]["sessionId"].(string), s.header.Get("X-Request-Id")} {
-				if !strings.Contains(string(receiver.raw), want) {
+				if !strings.Contains(string(raw), want) {
 					t.Errorf("the collector does not know %q", want)
 				}
 			}

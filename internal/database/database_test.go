@@ -124,6 +124,25 @@ func TestTriesAgain(t *testing.T) {
 	}
 }
 
+func TestRetryAfterIsObeyed(t *testing.T) {
+	var asked [2]time.Time
+	f := startFake(t, func(w http.ResponseWriter, n int, _ []byte) bool {
+		if n <= len(asked) {
+			asked[n-1] = time.Now()
+		}
+		w.Header().Set("Retry-After", "1")
+		if n == 1 {
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		return n == 1
+	})
+	j := follow(t, f.URL, "s", hasty)
+	j.end(event.Completed{}, patience)
+	if waited := asked[1].Sub(asked[0]); waited < time.Second {
+		t.Errorf("asked again after %s", waited)
+	}
+}
+
 // An answer that is lost makes events come twice, never none and never out of order.
 func TestLostAnswers(t *testing.T) {
 	f := startFake(t, nil)

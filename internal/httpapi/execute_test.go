@@ -211,6 +211,9 @@ func TestPanicOfAJobThatHasBegun(t *testing.T) {
 	if err := w.wait(); err == nil {
 		t.Error("Serve() = nil")
 	}
+	if logs := w.logs.String(); !strings.Contains(logs, `"session":"s","panic":"canary-panic"`) {
+		t.Errorf("whose job panicked is not in the log: %s", logs)
+	}
 }
 
 var _ httpapi.Runner = runnerFunc(nil)

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -15,6 +17,7 @@ import (
 
 // job is what holds the worker's slot: a request from the moment it was found good.
 type job struct {
+	requestID string
 	sessionID string // as requested; empty: not known before it has begun
 	startedAt time.Time
 	ctx       context.Context
@@ -37,7 +40,7 @@ type begun struct {
 // values and not its end.
 func (s *Server) start(parent context.Context, spec orchestrator.Job) (*job, error) {
 	j := &job{
-		sessionID: spec.SessionID, startedAt: s.cfg.Now(),
+		requestID: spec.RequestID, sessionID: spec.SessionID, startedAt: s.cfg.Now(),
 		ready: make(chan struct{}), over: make(chan struct{}),
 	}
 	j.ctx, j.cancel = context.WithCancelCause(context.WithoutCancel(parent))
@@ -85,7 +88,7 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 func (s *Server) guarded(j *job, spec orchestrator.Job) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.cfg.Log.Error().Str("request", spec.RequestID).Str("session", j.session()).Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).Msg("job panicked")
+			s.jobLogger().Error().Str("panic", fmt.Sprint(p)).Bytes("stack", debug.Stack()).Msg("job panicked")
 			err = &panicError{p}
 			if b := j.begun.Load(); b != nil {
 				b.Log.Abandon()
@@ -100,6 +103,15 @@ func (s *Server) guarded(j *job, spec orchestrator.Job) (err error) {
 			close(s.jobEnded)
 		}()
 	})
+}
+
+// jobLogger is for lines about the job on the slot, or about the worker where there is none.
+func (s *Server) jobLogger() *zerolog.Logger {
+	l := s.cfg.Log
+	if j := s.slot.Load(); j != nil {
+		l = l.With().Str("request", j.requestID).Str("session", j.session()).Logger()
+	}
+	return &l
 }
 
 // running is the job on the slot if it has begun, over or not.

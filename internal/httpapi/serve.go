@@ -120,7 +120,7 @@ func (s *Server) shutdown(grace context.Context, server *http.Server) {
 	defer cancel()
 	s.close()
 	if err := server.Shutdown(ctx); err != nil {
-		s.cfg.Log.Info().Err(err).Msg("readers cut")
+		s.jobLogger().Info().Err(err).Msg("readers cut")
 		_ = server.Close()
 	}
 }

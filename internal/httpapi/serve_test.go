@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,10 @@ func TestWorkerDoesNotWaitForADeadReader(t *testing.T) {
 	}
 	if err := w.wait(); err != nil {
 		t.Error(err)
+	}
+	cut := regexp.MustCompile(`"request":"[0-9a-f-]{36}","session":"s",.*"readers cut"`)
+	if logs := w.logs.String(); !cut.MatchString(logs) {
+		t.Errorf("whose reader was cut is not in the log: %s", logs)
 	}
 }
 
