@@ -1,5 +1,5 @@
 // Package httpapi is the worker's HTTP surface: it decodes and checks a request, takes the worker's one slot, hands the
-// job to a Runner and streams its event log to any number of readers. Nothing below it knows HTTP.
+// job to a Runner and streams its event log to any number of readers. Nothing below it serves HTTP.
 package httpapi
 
 import (
