@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,6 +106,9 @@ func TestJobWhoseDatabaseIsDead(t *testing.T) {
 	}
 	if said != 1 {
 		t.Errorf("it was said %d times:\n%s", said, s)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil { // what is left of its patience is the grace
+		t.Fatal(err)
 	}
 	if code := p.exited(); code != 0 {
 		t.Errorf("exit status %d", code)
