@@ -107,9 +107,9 @@ line' '"q"' 'back\slash' ' blank ' ünïcode -dash .hidden '*' '[a]' ':(top)x' '
 		"an index that is not plain": {seed: `for i in 1 2 3 4 5 6; do echo $i > f$i; done; mkdir d; echo 1 > d/f`, change: `
 			git rm -q --cached f1; echo 1 > n; git add -N n; git update-index --assume-unchanged f2; echo x > f2; git update-index --skip-worktree f3; rm f3
 			echo staged > f4; git add f4; rm f4; echo staged > s; git add s; echo later > s; git update-index --chmod=+x f5; git update-index --index-version 4 --untracked-cache; echo 2 > d/f`},
-		"sparse":      {seed: `mkdir in out; echo 1 > in/f; echo 1 > out/f`, change: `git sparse-checkout set in; echo 2 > in/f; echo 1 > in/new`},
-		"split index": {seed: `for i in 1 2 3 4 5 6; do echo $i > f$i; done`, change: `git update-index --split-index; rm f1; echo x > f2; echo x > new`},
-		"own commits": {seed: `echo 1 > a`, change: `echo 2 > a; git add a; git commit -qm own; git checkout -q -b mine; echo 3 > b; git add b; git commit -qm own; rm a`},
+		"sparse":       {seed: `mkdir in out; echo 1 > in/f; echo 1 > out/f`, change: `git sparse-checkout set in; echo 2 > in/f; echo 1 > in/new`},
+		"split index":  {seed: `for i in 1 2 3 4 5 6; do echo $i > f$i; done`, change: `git update-index --split-index; rm f1; echo x > f2; echo x > new`},
+		"own commits":  {seed: `echo 1 > a`, change: `echo 2 > a; git add a; git commit -qm own; git checkout -q -b mine; echo 3 > b; git add b; git commit -qm own; rm a`},
 		"20,000 files": {seed: `echo 1 > a`, change: `for d in $(seq 100); do mkdir -p many/$d; for f in $(seq 200); do echo $d $f > many/$d/$f; done; done`},
 	}
 	for name, tt := range tests {

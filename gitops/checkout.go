@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
@@ -16,6 +17,7 @@ import (
 var overrides = []string{
 	"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
 	"-c", "commit.gpgSign=false", "-c", "submodule.recurse=false", "-c", "i18n.commitEncoding=UTF-8", "-c", "advice.addEmbeddedRepo=false",
+	"-c", "core.bigFileThreshold=" + vault.BigFile,
 }
 
 const (
@@ -28,6 +30,7 @@ type checkout struct {
 	agent       *agentproc.Agent
 	dir         string
 	name, email string
+	memory      int64 // that a git may allocate: commits can be made to need more than there is
 }
 
 func (c checkout) path(elements ...string) string {
@@ -45,12 +48,20 @@ func (c checkout) environment() []string {
 // git names the repository, so that none is looked for in the folders above if the agent removed its own.
 func (c checkout) git(args ...string) *agentproc.Cmd {
 	cmd := c.agent.Command("git", append(overrides[:len(overrides):len(overrides)], args...)...)
-	cmd.Dir = c.dir
+	cmd.Dir, cmd.Memory = c.dir, c.memory
 	cmd.Env = append(c.environment(), "GIT_DIR="+c.path(), "GIT_WORK_TREE="+c.dir)
 	return cmd
 }
 
 func (c checkout) run(ctx context.Context, args ...string) error { return c.git(args...).Run(ctx) }
+
+// starved makes ErrLimit of the end of a git that may not allocate more memory.
+func starved(err error) error {
+	if vault.RanOut(err) {
+		return fmt.Errorf("%w: git needs more memory than it may have: %w", ErrLimit, err)
+	}
+	return err
+}
 
 func (c checkout) output(ctx context.Context, args ...string) (string, error) {
 	out, err := c.git(args...).Output(ctx)
@@ -118,9 +129,9 @@ func (c checkout) unlocked(ctx context.Context, run func() error) error {
 	return run()
 }
 
-// explain tells a missing repository from a damaged one.
+// explain tells a missing repository from a damaged one, and from one that is too much.
 func (c checkout) explain(ctx context.Context, err error) error {
-	if exitCode(err) < 0 {
+	if err = starved(err); exitCode(err) < 0 || errors.Is(err, ErrLimit) {
 		return err
 	}
 	if _, readErr := c.agent.ReadFile(ctx, c.path("HEAD"), 4096); errors.Is(readErr, fs.ErrNotExist) {

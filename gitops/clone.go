@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/fetch"
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/remote"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
@@ -23,6 +24,8 @@ func (g *Git) Clone(
 	}
 	m := startMeter("Connecting", progress)
 	defer m.stop()
+	ctx, cancel := g.cfg.Limits.within(ctx)
+	defer cancel()
 	if err := repo.clone(ctx, refs, m); err != nil {
 		return nil, errors.Join(fmt.Errorf("clone: %w", err), repo.Close())
 	}
@@ -37,20 +40,20 @@ func (r *Repo) clone(ctx context.Context, refs Refs, m *meter) error {
 	case refs.Empty:
 		return r.co.write(ctx, []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch))})
 	}
-	r.base, r.known = got.head, []string{got.head}
+	r.base, r.known = got.Head, []string{got.Head}
 	m.set(80, "Copying objects")
 	if err := r.fill(ctx, refs, got); err != nil {
 		return fmt.Errorf("fill the checkout: %w", err)
 	}
 	m.set(90, "Checking out files")
 	if err := r.co.run(ctx, "reset", "-q", "--hard"); err != nil {
-		return fmt.Errorf("check out: %w", err)
+		return fmt.Errorf("check out: %w", starved(err))
 	}
 	return nil
 }
 
 // download fetches into the vault and makes an empty checkout meanwhile.
-func (r *Repo) download(ctx context.Context, refs Refs, m *meter) (got fetched, err error) {
+func (r *Repo) download(ctx context.Context, refs Refs, m *meter) (got fetch.Result, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	made := make(chan error, 1)
@@ -63,7 +66,7 @@ func (r *Repo) download(ctx context.Context, refs Refs, m *meter) (got fetched, 
 		made <- err
 	}()
 	if !refs.Empty {
-		got, err = r.fetch(ctx, remote.Want{Branch: refs.Branch, Depth: 1, Progress: m}, m)
+		got, err = r.fetch(ctx, remote.Want{Branch: refs.Branch, Depth: 1}, m)
 		if err != nil {
 			cancel(err)
 		}
@@ -79,42 +82,28 @@ func unless(err, other error) error {
 	return err
 }
 
-// fetched is a branch that is in the vault.
-type fetched struct {
-	head     string
-	pack     string   // its file's name
-	shallows []string // commits of the pack whose parents are not in it
-}
-
-// fetch gets a branch into the vault.
-func (r *Repo) fetch(ctx context.Context, want remote.Want, m *meter) (fetched, error) {
-	var got fetched
-	err := r.git.client.Fetch(ctx, r.remote, want, func(f remote.Fetched) error {
-		if want.Depth > 0 {
-			if err := r.vault.SetShallow(f.Shallows); err != nil {
-				return err
-			}
-		}
-		pack, err := r.vault.Index(ctx, f.Pack, false, 0, m)
-		got = fetched{head: f.Head, pack: pack, shallows: f.Shallows}
-		return err
-	})
+// fetch gets a branch into the vault, by a process that can be killed.
+func (r *Repo) fetch(ctx context.Context, want remote.Want, m *meter) (fetch.Result, error) {
+	cfg := r.git.cfg
+	got, err := fetch.Run(ctx, fetch.Order{
+		Repo: r.remote, Policy: r.git.policy, Stall: cfg.Stall, Want: want, Vault: r.vault, Limits: cfg.Limits.ofVault(), Env: cfg.Env,
+	}, m)
 	if errors.Is(err, remote.ErrNoBranch) {
-		return fetched{}, &BranchNotFoundError{Branch: want.Branch}
+		return fetch.Result{}, &BranchNotFoundError{Branch: want.Branch}
 	}
 	return got, err
 }
 
 // fill writes the pack and all that makes git find it. git init has made the rest.
-func (r *Repo) fill(ctx context.Context, refs Refs, got fetched) error {
-	files := []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch)), text("packed-refs", packedRefs(refs.Branch, got.head))}
+func (r *Repo) fill(ctx context.Context, refs Refs, got fetch.Result) error {
+	files := []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch)), text("packed-refs", packedRefs(refs.Branch, got.Head))}
 	if refs.Branch == refs.Default {
 		files = append(files, text("refs/remotes/origin/HEAD", "ref: refs/remotes/origin/"+refs.Branch+"\n"))
 	}
-	if len(got.shallows) > 0 {
-		files = append(files, text("shallow", strings.Join(got.shallows, "\n")+"\n"))
+	if len(got.Shallows) > 0 {
+		files = append(files, text("shallow", strings.Join(got.Shallows, "\n")+"\n"))
 	}
-	return r.toCheckout(ctx, got.pack, files...)
+	return r.toCheckout(ctx, got.Pack, files...)
 }
 
 // packedRefs are the branch and its remote-tracking one, sorted by name as git wants them.

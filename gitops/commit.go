@@ -112,26 +112,14 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 	if base == "" {
 		base = emptyTree
 	}
-	diff, err := r.co.git("diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", base, head).Output(ctx)
-	if err != nil {
+	changed := &changes{}
+	diff := r.co.git("diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", base, head)
+	diff.Stdout = changed
+	if err := diff.Run(ctx); err != nil {
 		return Commit{}, err
 	}
-	c.Files, c.Notes = summarize(string(diff))
+	c.Files, c.Notes = changed.files, changed.notes
 	return c, nil
-}
-
-// summarize counts the files of a raw diff, and finds nested repositories: of those a commit holds only the name of
-// theirs.
-func summarize(diff string) (files int, notes []string) {
-	fields := strings.Split(diff, "\x00")
-	for i := 0; i+1 < len(fields); i += 2 {
-		files++
-		modes := strings.Fields(fields[i])
-		if len(modes) > 1 && modes[1] == modeGitlink && modes[0] != ":"+modeGitlink && len(notes) < maxNotes {
-			notes = append(notes, fmt.Sprintf("%s is a repository of its own: its files are not in the commit", words(fields[i+1])))
-		}
-	}
-	return files, notes
 }
 
 // newest returns the commit nearest to HEAD that one of these has in common with it; empty if there is none.

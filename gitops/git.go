@@ -5,6 +5,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/fetch"
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/remote"
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
@@ -32,6 +34,7 @@ var (
 	ErrNoCheckout     = errors.New("the workspace holds no checkout")
 	ErrBadCheckout    = errors.New("the checkout's repository is damaged")
 	ErrBadObjects     = vault.ErrBadPack // the host's, or the agent's
+	ErrLimit          = vault.ErrLimit   // of Config.Limits
 )
 
 // BranchNotFoundError says that the host has no such branch.
@@ -56,7 +59,37 @@ type Config struct {
 	AuthorName   string   // of commits
 	AuthorEmail  string
 	Stall        time.Duration // how long a host may be silent; 0: two minutes
+	Limits       Limits
+	Env          []string // of the processes that fetch, beside what they need: as SSL_CERT_FILE=…
 }
+
+// Limits bound what a repository may take of the worker. What goes beyond one is ErrLimit. 0 is the default.
+type Limits struct {
+	Time   time.Duration // of one clone, or of meeting the remote again; 10 minutes
+	Bytes  int64         // of what is transferred at once, and of a branch's files; 2 GiB
+	Files  int           // of a branch; a million
+	Memory int64         // that a git may allocate; 1 GiB
+}
+
+func (l Limits) orDefaults() Limits {
+	return Limits{
+		Time: cmp.Or(l.Time, 10*time.Minute), Bytes: cmp.Or(l.Bytes, 2<<30), Files: cmp.Or(l.Files, 1_000_000), Memory: cmp.Or(l.Memory, 1<<30),
+	}
+}
+
+// ofVault are the limits but for the time.
+func (l Limits) ofVault() vault.Limits {
+	return vault.Limits{Bytes: l.Bytes, Files: l.Files, Memory: l.Memory}
+}
+
+// within bounds the time of what is done with ctx.
+func (l Limits) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, l.Time, fmt.Errorf("%w: it takes longer than %v", ErrLimit, l.Time))
+}
+
+// Helpers are the children of its own binary that a Git needs; every program that uses one hands them to
+// agentproc.Dispatch.
+func Helpers() []agentproc.Helper { return []agentproc.Helper{fetch.Helper()} }
 
 // Git works for any number of jobs and is safe for concurrent use.
 type Git struct {
@@ -67,6 +100,7 @@ type Git struct {
 
 // New returns a Git. It touches neither disk nor network.
 func New(cfg Config) *Git {
+	cfg.Limits = cfg.Limits.orDefaults()
 	policy := remote.Policy{AllowHTTP: cfg.AllowHTTP, AllowedHosts: cfg.AllowedHosts}
 	return &Git{cfg: cfg, policy: policy, client: remote.NewClient(policy, cfg.Stall)}
 }
@@ -147,11 +181,11 @@ func (g *Git) repo(agent *agentproc.Agent, r Remote, dir string) (*Repo, error) 
 	if err := g.CheckURL(r.URL); err != nil {
 		return nil, err
 	}
-	v, err := vault.Create(g.cfg.StateDir)
+	v, err := vault.Create(g.cfg.StateDir, g.cfg.Limits.Memory)
 	if err != nil {
 		return nil, err
 	}
-	co := checkout{agent: agent, dir: dir, name: g.cfg.AuthorName, email: g.cfg.AuthorEmail}
+	co := checkout{agent: agent, dir: dir, name: g.cfg.AuthorName, email: g.cfg.AuthorEmail, memory: g.cfg.Limits.Memory}
 	return &Repo{git: g, remote: r, vault: v, co: co}, nil
 }
 

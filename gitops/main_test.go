@@ -18,7 +18,7 @@ import (
 const token = "canary-token-9b3f6a71"
 
 func TestMain(m *testing.M) {
-	agentproc.Dispatch()
+	agentproc.Dispatch(gitops.Helpers()...)
 	os.Exit(m.Run())
 }
 

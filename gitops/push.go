@@ -61,7 +61,7 @@ func (r *Repo) takeOver(ctx context.Context, hash string) error {
 	if err != nil || len(here) > 0 {
 		return err
 	}
-	if err := r.toVault(ctx, handOver{commit: hash, have: r.known, limit: maxHandOver}); err != nil {
+	if err := r.toVault(ctx, handOver{commit: hash, have: r.known, limit: r.git.cfg.Limits.Bytes}); err != nil {
 		return fmt.Errorf("hand the commits over: %w", err)
 	}
 	here, err = r.vault.Commits(ctx, []string{hash})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/remote"
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
@@ -53,6 +54,8 @@ func (g *Git) Reopen(
 	}
 	m := startMeter("Opening the checkout", progress)
 	defer m.stop()
+	ctx, cancel := g.cfg.Limits.within(ctx)
+	defer cancel()
 	moved, err := repo.reopen(ctx, branch, m)
 	if err != nil {
 		return nil, MovedNot, errors.Join(fmt.Errorf("reopen: %w", err), repo.Close())
@@ -94,7 +97,8 @@ func (r *Repo) rebuild(ctx context.Context, head string, m *meter) (shallows []s
 	if err := r.vault.SetShallow(shallows); err != nil {
 		return nil, err
 	}
-	if err := r.toVault(ctx, handOver{commit: head, progress: m}); err != nil {
+	// The base and what the session has added to it were each within the limit.
+	if err := r.toVault(ctx, handOver{commit: head, limit: 2 * r.git.cfg.Limits.Bytes, progress: m}); err != nil {
 		return nil, fmt.Errorf("rebuild the vault: %w", err)
 	}
 	// An agent may list commits that are nowhere; git takes them for a sign of nothing.
@@ -158,26 +162,26 @@ func (r *Repo) catchUp(ctx context.Context, s state, m *meter) (Moved, error) {
 // fetchNew brings the host's tip into the vault and the checkout, where the agent finds it as origin/<branch>.
 func (r *Repo) fetchNew(ctx context.Context, s state, m *meter) (tip string, err error) {
 	got, err := r.fetch(ctx, remote.Want{
-		Branch: s.branch, Haves: append([]string{s.head}, r.known...), Shallows: s.shallows, Progress: m,
+		Branch: s.branch, Haves: append([]string{s.head}, r.known...), Shallows: s.shallows,
 	}, m)
 	if err != nil {
 		return "", err
 	}
 	m.set(80, "Copying objects")
-	if err := r.toCheckout(ctx, got.pack); err != nil {
+	if err := r.toCheckout(ctx, got.Pack); err != nil {
 		return "", fmt.Errorf("fill the checkout: %w", err)
 	}
-	if err := r.co.run(ctx, "update-ref", "refs/remotes/origin/"+s.branch, got.head); err != nil {
+	if err := r.co.run(ctx, "update-ref", "refs/remotes/origin/"+s.branch, got.Head); err != nil {
 		return "", fmt.Errorf("fill the checkout: %w", err)
 	}
-	return got.head, nil
+	return got.Head, nil
 }
 
 // fastForward lets git decide whether changed files stand in the way, and believes what HEAD says afterwards.
 func (r *Repo) fastForward(ctx context.Context, s state) (Moved, error) {
 	mergeErr := r.co.unlocked(ctx, func() error { return r.co.run(ctx, "merge", "-q", "--ff-only", s.tip) })
-	if mergeErr != nil && exitCode(mergeErr) < 0 {
-		return MovedNot, fmt.Errorf("fast-forward: %w", mergeErr)
+	if mergeErr != nil && exitCode(mergeErr) < 0 || vault.RanOut(mergeErr) {
+		return MovedNot, fmt.Errorf("fast-forward: %w", starved(mergeErr))
 	}
 	head, _, err := r.co.head(ctx)
 	if err != nil {

@@ -15,16 +15,14 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 )
 
-const (
-	maxHandOver = 2 << 30 // bytes of one pack from the checkout; no host takes more in one push
-	maxShallow  = 1 << 20 // bytes of a checkout's list of shallow commits
-)
+// maxShallow is how many bytes of a checkout's list of shallow commits are read.
+const maxShallow = 1 << 20
 
 // handOver is a commit on its way from the checkout to the vault.
 type handOver struct {
 	commit   string
 	have     []string  // commits that the vault has
-	limit    int64     // bytes; 0: none
+	limit    int64     // bytes
 	progress io.Writer // may be nil
 }
 

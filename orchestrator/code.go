@@ -50,6 +50,7 @@ var codes = []struct {
 	{providers.ErrAuth, event.AuthError},
 	{providers.ErrLimit, event.RateLimited},
 	{errProvider, event.ProviderError},
+	{gitops.ErrLimit, event.ProviderError}, // outside of clone and push it is the agent's doing
 }
 
 // CodeOf finds the code of whatever ended a job.

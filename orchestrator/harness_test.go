@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	agentproc.Dispatch(snapshot.Helpers()...)
+	agentproc.Dispatch(append(snapshot.Helpers(), gitops.Helpers()...)...)
 	os.Exit(m.Run())
 }
 

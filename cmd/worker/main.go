@@ -63,7 +63,19 @@ func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(
 		return fmt.Errorf("close this process to inspection: %w", err)
 	}
 	log := zerolog.New(stderr).Level(cfg.LogLevel).With().Timestamp().Logger()
-	return worker.Run(ctx, cfg, worker.Options{Path: getenv("PATH"), Version: version(), Hurry: hurry, Log: log})
+	return worker.Run(ctx, cfg, worker.Options{
+		Path: getenv("PATH"), Version: version(), Certificates: certificates(getenv), Hurry: hurry, Log: log,
+	})
+}
+
+// certificates are what crypto/x509 reads of the environment.
+func certificates(getenv func(string) string) (env []string) {
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		if value := getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // stamped is the version that the image's build gives.

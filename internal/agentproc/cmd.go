@@ -19,6 +19,13 @@ import (
 // stdinGrace is how long Run waits, after the command's end, for a read from Stdin to return.
 const stdinGrace = 100 * time.Millisecond
 
+// limitSelf is how a command limits its own memory. The supervisor may not do it, for lack of CAP_SYS_RESOURCE, and another
+// start of this program would take longer.
+const (
+	shell     = "/bin/sh"
+	limitSelf = `ulimit -d "$1" && shift && exec "$@"`
+)
+
 // Cmd is a command to run under the agent's uid, in a session of its own, with the descriptors 0, 1, 2 and those of
 // its Secrets, and no others. Fields are set before, and one of Run, Output or Start is called once.
 type Cmd struct {
@@ -28,6 +35,7 @@ type Cmd struct {
 	Env    []string  // its whole environment, "NAME=value"; PATH is added if it is missing
 	Stdin  io.Reader // for Run and Output; nil: empty. An error from it ends the command and is returned.
 	Stdout io.Writer // for Run; takes the raw bytes; nil: dropped. An error from it ends the command and is returned.
+	Memory int64     // bytes that each process of the command may allocate; 0: no limit
 
 	// Secrets are given to the command in pipes, as descriptors 3, 4, …, each with the secret alone. It can also open
 	// them by path (/dev/fd/3). What was read is gone.
@@ -203,6 +211,9 @@ func (c *Cmd) spawn() (*spawn, error) {
 		return nil, err
 	}
 	job.Path, job.Args = []byte(path), raw(append([]string{c.Path}, c.Args...))
+	if c.Memory > 0 {
+		job.Path, job.Args = []byte(shell), raw(append([]string{shell, "-c", limitSelf, shell, fmt.Sprint(c.Memory >> 10), path}, c.Args...))
+	}
 	return job, nil
 }
 

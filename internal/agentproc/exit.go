@@ -38,8 +38,8 @@ func (e *ExitError) Error() string {
 	if e.OutOfMemory {
 		return text + ": the kernel ended it because the worker's memory ran out; give the worker more, or let the agent do less at once"
 	}
-	lines := strings.Split(strings.TrimSpace(e.Stderr), "\n")
-	if reason := strings.TrimSpace(lines[len(lines)-1]); reason != "" {
+	said := strings.TrimSpace(e.Stderr)
+	if reason := strings.TrimSpace(said[strings.LastIndexAny(said, "\r\n")+1:]); reason != "" { // \r: git's progress
 		text += ": " + strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	}
 	return text

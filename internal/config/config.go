@@ -49,6 +49,8 @@ type Config struct {
 	GitAuthorEmail  string
 	GitAllowHTTP    bool
 	GitAllowedHosts []string // globs over host or host:port; empty: any host with a public address
+	GitTimeout      time.Duration
+	GitMaxBytes     int64
 
 	AgentUID    int
 	JobTimeout  time.Duration

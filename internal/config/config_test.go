@@ -43,7 +43,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Host: "0.0.0.0", Port: 5000, WorkspaceDir: "/workspace", StorageDir: "/var/lib/sessions",
 		MinIOBucket: "sessions", MinIORegion: "us-east-1", MaxBodyBytes: 33554432, BranchPrefix: "aicw",
-		GitAuthorName: "AI Coding Worker", GitAuthorEmail: "aicw@localhost", AgentUID: 10001,
+		GitAuthorName: "AI Coding Worker", GitAuthorEmail: "aicw@localhost", GitTimeout: 10 * time.Minute, GitMaxBytes: 2 << 30, AgentUID: 10001,
 		JobTimeout: 30 * time.Minute, IdleTimeout: 10 * time.Minute, StopGrace: 30 * time.Second, LeaseTTL: time.Minute, SaveTimeout: 2 * time.Minute,
 		LogLevel: zerolog.InfoLevel, MetricsLinger: 15 * time.Second,
 	}
@@ -60,7 +60,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"CODING_ASSISTANT_PROVIDER": "claude", "CODING_ASSISTANT_AUTHENTICATION": `{"apiKey":"canary"}`,
 		"GITHUB_ACCESS_TOKEN": "ghp_canary", "GIT_TOKEN_HOSTS": "git.example.com, 127.0.0.1:3000", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1234/v", "DB_BASE_URL": "https://db.example/api", "MAX_BODY_BYTES": "1024",
 		"BRANCH_PREFIX": "bots/aicw", "GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.com", "GIT_ALLOW_HTTP": "1",
-		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
+		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "GIT_TIMEOUT": "3m", "GIT_MAX_BYTES": "1000", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
 		"LOG_LEVEL":    "DEBUG",
@@ -78,7 +78,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		AnthropicBaseURL: "http://127.0.0.1:1234/v", ScriptProvider: true, DatabaseURL: "https://db.example/api", MaxBodyBytes: 1024, AllowAnonymous: true,
 		CORSOrigins:  []string{"https://app.example.com", "http://localhost:5173"},
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
-		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, AgentUID: 500,
+		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, GitTimeout: 3 * time.Minute, GitMaxBytes: 1000, AgentUID: 500,
 		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
 		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090", TracesURL: "http://collector:4318",
 	}
@@ -160,6 +160,8 @@ func TestWrongValues(t *testing.T) {
 		},
 		"GIT_TOKEN_HOSTS":   {"*", "*.example.com", "https://git.example.com", "git.example.com:0"},
 		"GIT_ALLOWED_HOSTS": {"[", "https://github.com", "github.com/x"},
+		"GIT_TIMEOUT":       {"10", "0s"},
+		"GIT_MAX_BYTES":     {"0", "2GiB"},
 		"AGENT_UID":         {"0", "root", "-1"},
 		"JOB_TIMEOUT":       {"30", "0s", "-1m", "soon"},
 		"IDLE_TIMEOUT":      {"10", "0s"},

@@ -120,6 +120,14 @@ var table = []entry{
 		list(func(c *Config) *[]string { return &c.GitAllowedHosts }, checkGlob),
 	},
 	{
+		Variable{Name: "GIT_TIMEOUT", Default: "10m", Doc: "longest clone, and longest fetch for a resume"},
+		positive(func(c *Config) *time.Duration { return &c.GitTimeout }),
+	},
+	{
+		Variable{Name: "GIT_MAX_BYTES", Default: "2147483648", Doc: "largest clone, in bytes of what is transferred and of the files that it unpacks to; and most that one push brings"},
+		whole(func(c *Config) *int64 { return &c.GitMaxBytes }, 1, math.MaxInt64/2),
+	},
+	{
 		Variable{Name: "AGENT_UID", Default: "10001", Doc: "user ID of the agent, where the worker is root"},
 		whole(func(c *Config) *int { return &c.AgentUID }, 1, math.MaxInt32),
 	},

@@ -70,6 +70,7 @@ func build(
 	git := gitops.New(gitops.Config{
 		StateDir: state, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
 		AuthorName: cfg.GitAuthorName, AuthorEmail: cfg.GitAuthorEmail,
+		Limits: gitops.Limits{Time: cfg.GitTimeout, Bytes: cfg.GitMaxBytes}, Env: opts.Certificates,
 	})
 	registry := all.New(all.Config{
 		Script:     cfg.ScriptProvider,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
@@ -20,15 +21,18 @@ import (
 
 // Helpers are the functions that a worker runs in children of its own binary: hand them to agentproc.Dispatch, in the
 // first line of main.
-func Helpers() []agentproc.Helper { return snapshot.Helpers() }
+func Helpers() []agentproc.Helper { return append(snapshot.Helpers(), gitops.Helpers()...) }
 
 // Options are what a worker takes from its process and not from its configuration.
 type Options struct {
-	Path      string // the PATH on which assistants and git are found
-	Version   string
-	Listening func(net.Addr)  // called once requests are accepted; nil: nobody asks
-	Hurry     <-chan struct{} // closed: a job that goes on after the end of Run's context is stopped now; nil: never
-	Log       zerolog.Logger
+	Path    string // the PATH on which assistants and git are found
+	Version string
+	// Certificates are the settings of the environment, "NAME=value", that say which certificates are trusted: the processes
+	// that fetch from git hosts do not inherit the environment.
+	Certificates []string
+	Listening    func(net.Addr)  // called once requests are accepted; nil: nobody asks
+	Hurry        <-chan struct{} // closed: a job that goes on after the end of Run's context is stopped now; nil: never
+	Log          zerolog.Logger
 }
 
 // Run serves until the worker's one job is over and its readers have seen the end, or until ctx is cancelled: an idle

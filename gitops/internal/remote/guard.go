@@ -16,6 +16,8 @@ import (
 const (
 	infoRefs    = "/info/refs"
 	maxInfoRefs = 64 << 20 // about half a million references
+	receivePack = "/git-receive-pack"
+	maxReport   = 16 << 20 // of an answer to a push, with what hooks print
 )
 
 var errStalled = errors.New("it went silent")
@@ -51,6 +53,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	res.Body = &receiving{ReadCloser: res.Body, watch: w, ctx: ctx}
 	if strings.HasSuffix(req.URL.Path, infoRefs) {
 		return whole(res)
+	}
+	if strings.HasSuffix(req.URL.Path, receivePack) {
+		res.Body = &report{ReadCloser: res.Body, left: maxReport}
 	}
 	return res, nil
 }
@@ -145,6 +150,20 @@ func (r *receiving) Close() error {
 	err := r.ReadCloser.Close()
 	r.watch.cancel(net.ErrClosed)
 	return err
+}
+
+// report is an answer that is kept in memory while it is read.
+type report struct {
+	io.ReadCloser
+	left int
+}
+
+func (r *report) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if r.left -= n; r.left < 0 {
+		return 0, fmt.Errorf("its answer is longer than %d MiB", maxReport>>20)
+	}
+	return n, err
 }
 
 type packKey struct{}

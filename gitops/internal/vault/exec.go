@@ -1,19 +1,17 @@
 package vault
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os/exec"
 	"path/filepath"
-	"syscall"
-	"time"
+	"strings"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
 // command is one git of the worker's own, in the vault, where nobody else writes. It sees no credential, no network and
-// no configuration but the vault's, and it dies with its group when ctx ends.
+// no configuration but the vault's, and it dies when ctx or the worker ends.
 type command struct {
 	args   []string
 	stdin  io.Reader
@@ -21,63 +19,27 @@ type command struct {
 	stderr io.Writer // gets a copy, for progress; nil: nobody
 }
 
-// exitError is a git that did not succeed.
-type exitError struct {
-	verb   string
-	code   int
-	stderr string
-}
-
-func (e *exitError) Error() string {
-	return fmt.Sprintf("git %s: exit status %d: %s", e.verb, e.code, e.stderr)
-}
-
 func (v *Vault) run(ctx context.Context, c command) error {
-	cmd := exec.CommandContext(ctx, v.git, c.args...)
-	cmd.Dir = v.dir
-	cmd.Env = []string{
-		"PATH=" + filepath.Dir(v.git) + ":/usr/local/bin:/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C",
-		"GIT_DIR=" + v.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=none",
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	said := &tail{}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, io.Writer(said)
-	if c.stderr != nil {
-		cmd.Stderr = io.MultiWriter(said, c.stderr)
-	}
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return &exitError{verb: c.args[0], code: exit.ExitCode(), stderr: said.String()}
-	}
-	if err != nil {
-		return fmt.Errorf("git %s: %w", c.args[0], err)
-	}
-	return nil
+	return agentproc.Own{
+		Path: v.git, Args: c.args, Dir: v.dir, Memory: v.memory, Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr,
+		Env: []string{
+			"PATH=" + filepath.Dir(v.git) + ":/usr/local/bin:/usr/bin:/bin", "HOME=/nonexistent", "LC_ALL=C",
+			"GIT_DIR=" + v.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=none",
+		},
+	}.Run(ctx)
 }
 
-const maxStderr = 4 << 10
-
-// tail keeps the end of what git writes.
-type tail struct{ buf []byte }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
-	if excess := len(t.buf) - maxStderr; excess > 0 {
-		t.buf = append(t.buf[:0], t.buf[excess:]...)
+// RanOut reports whether a git ended because it may not allocate more memory. Its words are the only sign of it.
+func RanOut(err error) bool {
+	var exit *agentproc.ExitError
+	if !errors.As(err, &exit) {
+		return false
 	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	said := bytes.TrimSpace(t.buf)
-	if i := bytes.LastIndexByte(said, '\r'); i >= 0 {
-		said = bytes.TrimSpace(said[i:])
+	said := strings.ToLower(exit.Stderr)
+	for _, sign := range []string{"out of memory", "cannot allocate memory", "unable to create thread"} {
+		if strings.Contains(said, sign) {
+			return true
+		}
 	}
-	return string(bytes.ToValidUTF8(said, nil))
+	return false
 }

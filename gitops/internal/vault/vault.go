@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
 // ErrBadPack says that git found the objects of a pack broken, forbidden or incomplete.
@@ -22,12 +24,14 @@ var ErrBadPack = errors.New("git refused the objects")
 
 // Vault is one repository. Its methods are safe for concurrent use, but for SetShallow and Close.
 type Vault struct {
-	dir string
-	git string
+	dir    string
+	git    string
+	memory int64
 }
 
-// Create makes an empty vault in a directory of its own below parent, closed to everybody else.
-func Create(parent string) (*Vault, error) {
+// Create makes an empty vault in a directory of its own below parent, closed to everybody else. A git in it may allocate
+// memory bytes.
+func Create(parent string, memory int64) (*Vault, error) {
 	git, err := exec.LookPath("git")
 	if err != nil {
 		return nil, fmt.Errorf("create vault: %w", err)
@@ -36,12 +40,15 @@ func Create(parent string) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create vault: %w", err)
 	}
-	v := &Vault{dir: dir, git: git}
+	v := &Vault{dir: dir, git: git, memory: memory}
 	if err := v.layOut(); err != nil {
 		return nil, errors.Join(fmt.Errorf("create vault: %w", err), v.Close())
 	}
 	return v, nil
 }
+
+// BigFile is the size from which git reads and writes a file piece by piece instead of having all of it in memory.
+const BigFile = "32m"
 
 func (v *Vault) layOut() error {
 	for _, dir := range []string{"objects/pack", "objects/info", "refs/heads"} {
@@ -51,7 +58,7 @@ func (v *Vault) layOut() error {
 	}
 	files := map[string]string{
 		"HEAD":   "ref: refs/heads/vault\n",
-		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n",
+		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tbigFileThreshold = " + BigFile + "\n[gc]\n\tauto = 0\n",
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(v.dir, name), []byte(content), 0o600); err != nil {
@@ -60,6 +67,18 @@ func (v *Vault) layOut() error {
 	}
 	return nil
 }
+
+// Address is a vault as another process of this program can Open it.
+type Address struct {
+	Dir, Git string
+	Memory   int64
+}
+
+// Address returns the vault's.
+func (v *Vault) Address() Address { return Address{Dir: v.dir, Git: v.git, Memory: v.memory} }
+
+// Open is a vault that another process has made and closes.
+func Open(a Address) *Vault { return &Vault{dir: a.Dir, git: a.Git, memory: a.Memory} }
 
 // Close removes the vault.
 func (v *Vault) Close() error { return os.RemoveAll(v.dir) }
@@ -105,23 +124,25 @@ const tolerated = "--strict=badDate=ignore,badDateOverflow=ignore,badTimezone=ig
 	"multipleAuthors=ignore,zeroPaddedFilemode=ignore"
 
 // Index reads a pack, checks each object and that all they refer to is there, and keeps it under the name that is
-// returned. A thin pack may build on what the vault has. Over limit bytes (0: no limit) it is refused. Progress gets
-// git's own words.
+// returned. A thin pack may build on what the vault has. Over limit bytes it is ErrLimit, and so is one that git has not
+// the memory for. Progress gets git's own words.
 func (v *Vault) Index(ctx context.Context, pack io.Reader, thin bool, limit int64, progress io.Writer) (string, error) {
 	args := []string{"index-pack", "--stdin", tolerated, "-v"}
 	if thin {
 		args = append(args, "--fix-thin")
 	}
-	if limit > 0 {
-		args = append(args, fmt.Sprintf("--max-input-size=%d", limit))
-	}
 	var out bytes.Buffer
-	err := v.run(ctx, command{args: args, stdin: pack, stdout: &out, stderr: progress})
-	var exit *exitError
-	if errors.As(err, &exit) {
+	source := &capped{Reader: pack, limit: limit}
+	err := v.run(ctx, command{args: args, stdin: source, stdout: &out, stderr: progress})
+	var exit *agentproc.ExitError
+	switch {
+	case source.beyond.Load() && ctx.Err() == nil:
+		return "", source.err()
+	case RanOut(err):
+		return "", fmt.Errorf("%w: git needs more memory than it may have: %w", ErrLimit, err)
+	case errors.As(err, &exit):
 		return "", fmt.Errorf("%w: %w", ErrBadPack, err)
-	}
-	if err != nil {
+	case err != nil:
 		return "", fmt.Errorf("index pack: %w", err)
 	}
 	_, hash, _ := strings.Cut(strings.TrimSpace(out.String()), "\t")
@@ -174,8 +195,8 @@ func (v *Vault) IsAncestor(ctx context.Context, old, young string) (bool, error)
 		return false, fmt.Errorf("compare commits: %w", err)
 	}
 	err := v.run(ctx, command{args: []string{"merge-base", "--is-ancestor", old, young}})
-	var exit *exitError
-	if errors.As(err, &exit) && exit.code == 1 {
+	var exit *agentproc.ExitError
+	if errors.As(err, &exit) && exit.Code == 1 {
 		return false, nil
 	}
 	if err != nil {

@@ -14,9 +14,11 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/githost"
 )
 
+const plenty = 1 << 30 // bytes
+
 func newVault(t *testing.T) *vault.Vault {
 	t.Helper()
-	v, err := vault.Create(t.TempDir())
+	v, err := vault.Create(t.TempDir(), plenty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +70,7 @@ func newVaultFrom(t *testing.T, h history) *vault.Vault {
 		t.Fatal(err)
 	}
 	_, pack, _ := bytes.Cut(bundle, []byte("\n\n"))
-	if _, err := v.Index(t.Context(), bytes.NewReader(pack), false, 0, nil); err != nil {
+	if _, err := v.Index(t.Context(), bytes.NewReader(pack), false, plenty, nil); err != nil {
 		t.Fatal(err)
 	}
 	return v
@@ -76,7 +78,7 @@ func newVaultFrom(t *testing.T, h history) *vault.Vault {
 
 func TestVaultIsClosedToOthers(t *testing.T) {
 	parent := t.TempDir()
-	v, err := vault.Create(parent)
+	v, err := vault.Create(parent, plenty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,22 +136,22 @@ func TestIncompletePacksAreRefused(t *testing.T) {
 		_, err := v.Index(t.Context(), bytes.NewReader(pack), true, limit, nil)
 		return err
 	}
-	if err := index(pack.Bytes(), 0); !errors.Is(err, vault.ErrBadPack) {
+	if err := index(pack.Bytes(), plenty); !errors.Is(err, vault.ErrBadPack) {
 		t.Errorf("a pack without its base: %v", err)
 	}
 	if err := v.SetShallow(h.commits[2:]); err != nil {
 		t.Fatal(err)
 	}
-	if err := index(pack.Bytes(), 20); !errors.Is(err, vault.ErrBadPack) {
+	if err := index(pack.Bytes(), 20); !errors.Is(err, vault.ErrLimit) {
 		t.Errorf("a pack over the limit: %v", err)
 	}
-	if err := index(pack.Bytes()[:pack.Len()-30], 0); !errors.Is(err, vault.ErrBadPack) {
+	if err := index(pack.Bytes()[:pack.Len()-30], plenty); !errors.Is(err, vault.ErrBadPack) {
 		t.Errorf("a cut pack: %v", err)
 	}
-	if err := index(nil, 0); !errors.Is(err, vault.ErrBadPack) {
+	if err := index(nil, plenty); !errors.Is(err, vault.ErrBadPack) {
 		t.Errorf("nothing: %v", err)
 	}
-	if err := index(pack.Bytes(), 0); err != nil {
+	if err := index(pack.Bytes(), plenty); err != nil {
 		t.Errorf("the same with its commit known as shallow: %v", err)
 	}
 }
@@ -177,7 +179,7 @@ func TestEndOfTheContext(t *testing.T) {
 	stop := errors.New("stopped by the test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reader := &endless{read: func() { cancel(stop) }}
-	if _, err := v.Index(ctx, reader, false, 0, nil); !errors.Is(err, stop) {
+	if _, err := v.Index(ctx, reader, false, plenty, nil); !errors.Is(err, stop) {
 		t.Errorf("index: %v", err)
 	}
 }
