@@ -65,6 +65,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 // sessions is a store with one session in it, or one that cannot be reached.
 type sessions struct {
 	away     error
+	running  bool // a job elsewhere hears a wish to abort it
 	metadata storage.Metadata
 	next     string
 	lines    []json.RawMessage
@@ -110,7 +111,7 @@ func (shownFiles) List(_ context.Context, _ snapshot.Ref, _ snapshot.Getter, emi
 	)
 }
 
-func (s sessions) RequestAbort(context.Context, string) (bool, error) { return false, s.away }
+func (s sessions) RequestAbort(context.Context, string) (bool, error) { return s.running, s.away }
 
 // TestRequestExamplesAreAccepted sends every request of the documents to the real decoder. A job that is taken up to
 // the point where it would start is refused there, as one whose session is busy.
@@ -286,6 +287,9 @@ func ask(t *testing.T, server *httptest.Server, method, path, body string) (int,
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Errorf("%s %s: %v", method, path, err)
+	}
+	if !slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed}, res.StatusCode) { // of routes that nobody describes
+		readSpecification(t).conforms(t, req, body, res, answer)
 	}
 	return res.StatusCode, string(answer)
 }

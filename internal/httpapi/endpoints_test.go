@@ -57,7 +57,7 @@ func TestErrorsAreJSON(t *testing.T) {
 	}
 	a := w.do("GET", "/nowhere", "")
 	endpoints, _ := a.body["availableEndpoints"].([]any)
-	if len(endpoints) != 11 || !slices.Contains(endpoints, any("GET /sessions/:id/stream")) {
+	if len(endpoints) != 12 || !slices.Contains(endpoints, any("GET /sessions/:id/stream")) {
 		t.Errorf("endpoints %v", endpoints)
 	}
 	if a := w.do("GET", "/execute", ""); a.header.Get("Allow") != "POST" {

@@ -40,7 +40,6 @@ type refusal struct {
 	RetryAfter  int        `json:"retryAfter,omitempty"` // seconds
 	Supported   []string   `json:"supportedProviders,omitempty"`
 	Endpoints   []string   `json:"availableEndpoints,omitempty"`
-	SessionID   string     `json:"sessionId,omitempty"`
 	ContainerID string     `json:"containerId,omitempty"`
 	RequestID   string     `json:"requestId,omitempty"`
 }

@@ -129,6 +129,7 @@ func (s *Server) routes() http.Handler {
 	r.GET("/health", s.health)
 	r.GET("/ready", s.ready)
 	r.GET("/status", s.status)
+	r.GET("/openapi.yaml", s.openapi)
 	r.GET("/sessions", s.listSessions)
 	r.GET("/sessions/:id", s.showSession)
 	r.GET("/sessions/:id/files", s.listFiles)
