@@ -22,7 +22,7 @@ func (g *Git) Clone(
 	if err != nil {
 		return nil, fmt.Errorf("clone: %w", err)
 	}
-	m := startMeter("Connecting", progress)
+	m := startMeter(refs.begun(), progress)
 	defer m.stop()
 	ctx, cancel := g.cfg.Limits.within(ctx)
 	defer cancel()

@@ -344,6 +344,9 @@ func TestProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.closeLater(repo)
+	if seen[0].Message != "Fetching main" {
+		t.Errorf("first: %+v", seen[0])
+	}
 	if len(seen) < 3 {
 		t.Errorf("progress was told %d times only", len(seen))
 	}

@@ -30,6 +30,7 @@ var (
 	ErrRedirect       = remote.ErrRedirect
 	ErrPushRejected   = errors.New("the git host rejected the push")
 	ErrDiverged       = fmt.Errorf("%w: the branch has other commits", ErrPushRejected)
+	ErrNameTaken      = fmt.Errorf("%w: a branch of this name cannot be made beside", ErrPushRejected)
 	ErrConflict       = errors.New("the commits cannot be put on top of the branch's")
 	ErrNoCheckout     = errors.New("the workspace holds no checkout")
 	ErrBadCheckout    = errors.New("the checkout's repository is damaged")

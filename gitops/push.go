@@ -19,8 +19,8 @@ const (
 var errRaced = errors.New("the branch was moved meanwhile")
 
 // Push brings a commit of the checkout to a branch of the host, as a fast-forward or as a new branch, never by force,
-// and returns only when the host shows it there. Where the branch has other commits, or its name is that of a folder of
-// branches, it is ErrDiverged: see Rebase and PushAside. What the host turns down by a rule of its own is ErrPushRejected
+// and returns only when the host shows it there. Where the branch has other commits it is ErrDiverged: see Rebase and
+// PushAside. Where its name is that of a folder of branches, or has a branch for a folder, it is ErrNameTaken. What the host turns down by a rule of its own is ErrPushRejected
 // with its words. Outages are waited out for some seconds.
 func (r *Repo) Push(ctx context.Context, hash, branch string) error {
 	_, err := r.push(ctx, &push{repo: r, hash: hash, own: branch, name: branch})
@@ -116,7 +116,7 @@ func (p *push) try(ctx context.Context) error {
 		return err
 	}
 	if !allowed && !p.aside {
-		return ErrDiverged
+		return p.obstacle(listing)
 	}
 	if !allowed {
 		p.name = free(listing.Branches, p.own, 2)
@@ -146,6 +146,16 @@ func (p *push) allowed(ctx context.Context, listing remote.Listing) (bool, error
 		return false, err
 	}
 	return p.repo.vault.IsAncestor(ctx, old, p.hash)
+}
+
+// obstacle says why the branch may not be pushed to.
+func (p *push) obstacle(listing remote.Listing) error {
+	for other := range listing.Branches {
+		if hides(p.name, other) {
+			return fmt.Errorf("%w %s", ErrNameTaken, other)
+		}
+	}
+	return ErrDiverged
 }
 
 // have are the commits that the pack need not hold: those that the host shows, and those that it was seen to have.

@@ -27,6 +27,14 @@ type Refs struct {
 	branches map[string]string
 }
 
+// begun is what is said of a clone before the host says anything.
+func (r Refs) begun() string {
+	if r.Empty {
+		return "The repository is empty"
+	}
+	return "Fetching " + r.Branch
+}
+
 // Has reports whether the host has a branch.
 func (r Refs) Has(branch string) bool { return r.branches[branch] != "" }
 

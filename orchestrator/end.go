@@ -159,10 +159,14 @@ func (r *run) push(ctx context.Context) error {
 	}
 	return r.pushBy(ctx, func(ctx context.Context) (string, error) {
 		err := r.repo.Push(ctx, r.commit.Hash, r.branch)
-		if !errors.Is(err, gitops.ErrDiverged) {
-			return r.branch, err
+		switch {
+		case errors.Is(err, gitops.ErrNameTaken):
+			r.notice("push", "%s cannot be made: %v", r.branch, err)
+			return r.repo.PushAside(ctx, r.commit.Hash, r.branch)
+		case errors.Is(err, gitops.ErrDiverged):
+			return r.recoverPush(ctx)
 		}
-		return r.recoverPush(ctx)
+		return r.branch, err
 	})
 }
 

@@ -20,6 +20,9 @@ func TestJobFromRequestToPushedBranch(t *testing.T) {
 	if diff := cmp.Diff(want, ordered(s.types(), want)); diff != "" {
 		t.Errorf("events (-want +got):\n%s\n%s", diff, s)
 	}
+	if got := strings.Count(s.String(), "Connecting"); got != 1 {
+		t.Errorf("connecting is told %d times:\n%s", got, s)
+	}
 	branch := done["branch"].(string)
 	if !strings.HasPrefix(branch, "aicw/") || done["pushed"] != true {
 		t.Errorf("completed: %v", done)

@@ -2,6 +2,7 @@ package githost
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,11 +12,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
 	identity = "Githost <githost@example.invalid>"
 	epoch    = 1_700_000_000 // of every commit, so that the same files have the same hashes
+
+	gitTimeout = 2 * time.Minute // of one git in a repository; a slow machine needs seconds
 )
 
 // gitEnv keeps git from the user's and the machine's own settings.
@@ -117,13 +121,26 @@ func (h *Host) Refuse(name, words string) error {
 	return nil
 }
 
+// Protect lets a repository turn down every push to branches that match a shell pattern, as aicw/*, with these words. It
+// is the host's rule beside the hook of Refuse, and stays.
+func (h *Host) Protect(name, pattern, words string) error {
+	hook := filepath.Join(h.Dir(name), "hooks", "update")
+	script := "#!/bin/sh\ncase \"$1\" in refs/heads/" + pattern + ") printf '%s\\n' '" + strings.ReplaceAll(words, "'", `'\''`) + "' >&2; exit 1;; esac\n"
+	if err := errors.Join(os.MkdirAll(filepath.Dir(hook), 0o755), os.WriteFile(hook, []byte(script), 0o755)); err != nil {
+		return fmt.Errorf("protect branches of %s: %w", name, err)
+	}
+	return nil
+}
+
 // Git runs git in a bare repository and returns what it printed, without surrounding white space.
 func (h *Host) Git(name string, args ...string) (string, error) {
 	return h.run(h.Dir(name), nil, args...)
 }
 
 func (h *Host) run(dir string, stdin *bytes.Buffer, args ...string) (string, error) {
-	cmd := exec.Command(h.git, args...)
+	ctx, cancel := context.WithTimeout(context.Background(), gitTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, h.git, args...)
 	cmd.Dir = dir
 	cmd.Env = append(gitEnv(h.git),
 		"GIT_AUTHOR_NAME=Githost", "GIT_AUTHOR_EMAIL=githost@example.invalid",

@@ -48,11 +48,36 @@ func classify(ctx context.Context, rawURL string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("talk to %s: %w", rawURL, context.Cause(ctx))
 	}
-	var unexpected *plumbing.UnexpectedError
-	if errors.As(err, &unexpected) { // it does not unwrap
-		err = unexpected.Err
+	return fmt.Errorf("%s: %w", rawURL, kindOf(unexpected(err)))
+}
+
+// unexpected takes off go-git's wrapping that does not unwrap by itself.
+func unexpected(err error) error {
+	var wrapped *plumbing.UnexpectedError
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
 	}
-	return fmt.Errorf("%s: %w", rawURL, kindOf(err))
+	return err
+}
+
+// refusal makes a Rejection of a status by which a host turns a push down for good, as for its size or a quota; nil for
+// those that may be another time, and for those that have an error of their own.
+func refusal(err error) *Rejection {
+	var status *githttp.Err
+	if !errors.As(unexpected(err), &status) {
+		return nil
+	}
+	switch code := status.StatusCode(); {
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests:
+		return nil
+	case code >= 400 && code < 500, code == http.StatusInsufficientStorage:
+		return &Rejection{Status: answer(code), Words: sentence(status.Reason)}
+	}
+	return nil
+}
+
+func answer(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("it answers %d %s", code, http.StatusText(code)))
 }
 
 func kindOf(err error) error {
@@ -68,7 +93,7 @@ func kindOf(err error) error {
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		return withWords(ErrRepoNotFound, err, transport.ErrRepositoryNotFound)
 	case errors.As(err, &status):
-		return fmt.Errorf("%w: it answers %d %s", ErrUnreachable, status.StatusCode(), http.StatusText(status.StatusCode()))
+		return worded(fmt.Errorf("%w: %s", ErrUnreachable, answer(status.StatusCode())), status.Reason)
 	case errors.As(err, &data), errors.Is(err, pktline.ErrInvalidPktLen):
 		return fmt.Errorf("%w: its answer is not a git repository's", ErrRepoNotFound)
 	}
@@ -78,11 +103,22 @@ func kindOf(err error) error {
 // withWords adds the host's own words, which go-git appends to its sentinel's text.
 func withWords(kind, err, sentinel error) error {
 	_, said, _ := strings.Cut(err.Error(), sentinel.Error()+": ")
-	said = words(said)
-	if said == "" || strings.HasPrefix(said, "<") {
+	return worded(kind, said)
+}
+
+func worded(kind error, said string) error {
+	if said = sentence(said); said == "" {
 		return kind
 	}
 	return fmt.Errorf("%w: %s", kind, said)
+}
+
+// sentence is words, unless they are a web page.
+func sentence(said string) string {
+	if said = words(said); strings.HasPrefix(said, "<") {
+		return ""
+	}
+	return said
 }
 
 // words makes one printable line, cut to a bearable length, of what a host wrote.

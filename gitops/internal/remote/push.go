@@ -53,7 +53,9 @@ func (p *Pusher) Send(ctx context.Context, up Update) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", p.repo.URL, ErrUnreachable, err)
 	}
-	report, err := p.session.ReceivePack(withPack(ctx, up.Pack, up.Size), req)
+	sending, done := context.WithCancel(ctx)
+	defer done() // go-git leaves an answer open that it does not understand
+	report, err := p.session.ReceivePack(withPack(sending, up.Pack, up.Size), req)
 	return outcome(ctx, p.repo, report, err, said)
 }
 
@@ -80,6 +82,9 @@ func outcome(ctx context.Context, repo Repo, report *packp.ReportStatus, err err
 	if report == nil {
 		if err == nil {
 			err = io.ErrUnexpectedEOF
+		}
+		if r := refusal(err); r != nil && ctx.Err() == nil {
+			return r
 		}
 		return classify(ctx, repo.URL, err)
 	}

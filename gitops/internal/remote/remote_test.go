@@ -131,3 +131,30 @@ func TestRejections(t *testing.T) {
 		t.Errorf("a push of junk: %v", err)
 	}
 }
+
+// TestEndlessAnswerToAPush answers with what hooks print, without an end.
+func TestEndlessAnswerToAPush(t *testing.T) {
+	h := host(t)
+	line := "1000\x02" + strings.Repeat("x", 0x1000-5)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			h.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		for r.Context().Err() == nil {
+			if _, err := io.WriteString(w, line); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close() // waits for the answer to be left
+	pusher, listing, err := client(0).OpenPush(t.Context(), remote.Repo{URL: server.URL + "/r.git", Token: secret.New(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = pusher.Send(t.Context(), remote.Update{Branch: "x", New: listing.Branches["main"], Pack: strings.NewReader("")})
+	if !errors.Is(err, remote.ErrUnreachable) || !strings.Contains(err.Error(), "longer than 16 MiB") {
+		t.Errorf("push: %v", err)
+	}
+}
