@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestEveryVariableIsRead(t *testing.T) {
-	got, err := config.Load(env{
+	given := env{
 		"HOST": "127.0.0.1", "PORT": " 8080\n", "WORKSPACE_DIR": "/w", "STATE_DIR": "/s",
 		"MINIO_ENDPOINT": "minio.example:9001", "MINIO_PORT": "9002", "MINIO_ACCESS_KEY": "key", "MINIO_SECRET_KEY": "canary\n",
 		"MINIO_USE_SSL": "true", "MINIO_BUCKET": "other-bucket", "MINIO_REGION": "eu-west-3",
@@ -65,7 +65,14 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
 		"LOG_LEVEL":    "DEBUG",
 		"METRICS_ADDR": ":9090", "METRICS_LINGER": "0s", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
-	}.get)
+		"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1", "API_KEYS": "canary-0123456789",
+	}
+	for _, v := range config.Variables() {
+		if given[v.Name] == "" && v.Name != "STORAGE_DIR" { // instead of MinIO
+			t.Errorf("%s is not given", v.Name)
+		}
+	}
+	got, err := config.Load(given.get)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +82,8 @@ func TestEveryVariableIsRead(t *testing.T) {
 		MinIOUseSSL: true, MinIOBucket: "other-bucket", MinIORegion: "eu-west-3",
 		Provider: "claude", Credential: secret.New(`{"apiKey":"canary"}`), GitHubToken: secret.New("ghp_canary"),
 		GitTokenHosts:    []string{"git.example.com", "127.0.0.1:3000"},
+		OpenAIBaseURL:    "http://127.0.0.1:1234/v1",
+		APIKeys:          []secret.String{secret.New("canary-0123456789")},
 		AnthropicBaseURL: "http://127.0.0.1:1234/v", ScriptProvider: true, DatabaseURL: "https://db.example/api", MaxBodyBytes: 1024, AllowAnonymous: true,
 		CORSOrigins:  []string{"https://app.example.com", "http://localhost:5173"},
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
