@@ -3,11 +3,14 @@ package httpapi_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 )
 
@@ -139,5 +142,63 @@ func TestRequestsOfForeignPages(t *testing.T) {
 	}
 	if a := nobody.do("GET", "/status", "", "Origin", appPage); a.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("no page is named: %v", a.header)
+	}
+}
+
+// askAs sends a request by a name of the worker, over a connection to the address.
+func askAs(t *testing.T, cfg httpapi.Config, local, host, path string) int {
+	t.Helper()
+	req := httptest.NewRequest(http.MethodGet, path, nil)
+	req.Host = host
+	addr, err := net.ResolveTCPAddr("tcp", local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := httptest.NewRecorder()
+	httpapi.New(cfg).Handler().ServeHTTP(recorder, req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, addr)))
+	return recorder.Code
+}
+
+// A page whose name was made to stand for a loopback address is one of the worker's own origin to the browser.
+func TestNamesOfAWorkerOnLoopback(t *testing.T) {
+	cfg := config(t, newRunner(t), newSessions())
+	cfg.Origins = []string{"https://worker.example.com:8443"}
+	for host, status := range map[string]int{
+		"localhost": 404, "LOCALHOST:5000": 404, "app.localhost:5000": 404, "127.0.0.1:5000": 404, "[::1]:5000": 404, "": 404, "worker:5000": 404,
+		"worker.example.com": 404, "Worker.example.com:8443": 404,
+		"evil.example.com:5000": 403, "localhost.evil.example.com": 403, "127.0.0.1.evil.example.com:5000": 403, "example.com": 403, "evil.example.com.": 403, "evil.local": 403,
+	} {
+		for _, local := range []string{"127.0.0.1:5000", "[::1]:5000", "127.8.9.1:5000"} {
+			if got := askAs(t, cfg, local, host, "/sessions/none"); got != status {
+				t.Errorf("%q at %s: %d, want %d", host, local, got, status)
+			}
+		}
+		if got := askAs(t, cfg, "10.0.0.1:5000", host, "/sessions/none"); got != 404 {
+			t.Errorf("%q at an address that others reach too: %d", host, got)
+		}
+	}
+	if got := askAs(t, cfg, "127.0.0.1:5000", "worker", "/health"); got != 200 {
+		t.Errorf("a probe: %d", got)
+	}
+	cfg.APIKeys = []secret.String{secret.New(keyOne)}
+	if got := askAs(t, cfg, "127.0.0.1:5000", "evil.example.com", "/sessions/none"); got != 401 {
+		t.Errorf("with keys: %d", got)
+	}
+}
+
+func TestServerRefusesANameOfStrangers(t *testing.T) {
+	w := serve(t, config(t, newRunner(t), newSessions()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/sessions/none", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "evil.example.com:5000"
+	resp, err := w.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d", resp.StatusCode)
 	}
 }

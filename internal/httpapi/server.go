@@ -121,7 +121,7 @@ func (s *Server) routes() http.Handler {
 	r.RedirectTrailingSlash = false
 	r.UseRawPath = true // an ID with an escaped slash stays one element, and is refused as an ID
 	_ = r.SetTrustedProxies(nil)
-	r.Use(s.identify, s.logRequests, s.recoverPanics, s.admitPages, s.authenticate, s.refuseForeignPages)
+	r.Use(s.identify, s.logRequests, s.recoverPanics, s.admitPages, s.authenticate, s.refuseForeignPages, s.refuseForeignNames)
 	r.NoRoute(func(c *gin.Context) { s.fail(c, notFound(r.Routes())) })
 	r.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })
 
