@@ -50,6 +50,9 @@ type minioReader struct {
 }
 
 func (r *minioReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil { // what the socket holds already could still be read for a while
+		return 0, minioError(r.ctx, "read "+r.key, r.ctx.Err())
+	}
 	r.stall.resume()
 	n, err := r.body.Read(p)
 	r.stall.pause()
