@@ -200,6 +200,7 @@ func TestRefusals(t *testing.T) {
 		want  error
 		words string
 	}{
+		"expired":      {githost.Fault{Status: http.StatusUnauthorized, Body: "the token has expired"}, gitops.ErrAuth, "the token has expired"},
 		"forbidden":    {githost.Fault{Status: http.StatusForbidden, Body: "Resource protected by SAML"}, gitops.ErrForbidden, "Resource protected by SAML"},
 		"not found":    {githost.Fault{Status: http.StatusNotFound, Body: "<html>no</html>"}, gitops.ErrRepoNotFound, ""},
 		"broken":       {githost.Fault{Status: http.StatusInternalServerError}, gitops.ErrUnreachable, "500"},

@@ -215,6 +215,14 @@ func TestHostThatHangs(t *testing.T) {
 	}
 }
 
+func TestForbiddenObjectsOfTheHost(t *testing.T) {
+	b := newBench(t, nil)
+	b.seed(`printf '[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch\n' > .gitmodules`)
+	if err := b.tryClone(t.Context()); !errors.Is(err, gitops.ErrBadObjects) || !strings.Contains(err.Error(), "gitmodulesUrl") {
+		t.Errorf("clone: %v", err)
+	}
+}
+
 // TestTheProcessThatFetches looks at it from outside, where the agent would, and cancels it.
 func TestTheProcessThatFetches(t *testing.T) {
 	b := newBench(t, someFiles)

@@ -29,6 +29,16 @@ func (v *Vault) run(ctx context.Context, c command) error {
 	}.Run(ctx)
 }
 
+// culprit is the line in which git names what it found wrong, for the error that says only that something was.
+func culprit(stderr string) string {
+	for line := range strings.FieldsFuncSeq(stderr, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if what, ok := strings.CutPrefix(line, "error: "); ok {
+			return what + ": "
+		}
+	}
+	return ""
+}
+
 // RanOut reports whether a git ended because it may not allocate more memory. Its words are the only sign of it.
 func RanOut(err error) bool {
 	var exit *agentproc.ExitError

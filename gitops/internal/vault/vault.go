@@ -141,7 +141,7 @@ func (v *Vault) Index(ctx context.Context, pack io.Reader, thin bool, limit int6
 	case RanOut(err):
 		return "", fmt.Errorf("%w: git needs more memory than it may have: %w", ErrLimit, err)
 	case errors.As(err, &exit):
-		return "", fmt.Errorf("%w: %w", ErrBadPack, err)
+		return "", fmt.Errorf("%w: %s%w", ErrBadPack, culprit(exit.Stderr), err)
 	case err != nil:
 		return "", fmt.Errorf("index pack: %w", err)
 	}

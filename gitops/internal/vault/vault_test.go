@@ -61,6 +61,15 @@ func newHistory(t *testing.T) history {
 func newVaultFrom(t *testing.T, h history) *vault.Vault {
 	t.Helper()
 	v := newVault(t)
+	if _, err := v.Index(t.Context(), bytes.NewReader(h.pack(t)), false, plenty, nil); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// pack is everything that the host has.
+func (h history) pack(t *testing.T) []byte {
+	t.Helper()
 	dir := t.TempDir()
 	if _, err := h.host.Git("r", "bundle", "create", dir+"/b", "main"); err != nil {
 		t.Fatal(err)
@@ -70,10 +79,50 @@ func newVaultFrom(t *testing.T, h history) *vault.Vault {
 		t.Fatal(err)
 	}
 	_, pack, _ := bytes.Cut(bundle, []byte("\n\n"))
-	if _, err := v.Index(t.Context(), bytes.NewReader(pack), false, plenty, nil); err != nil {
+	return pack
+}
+
+// TestIndexWithoutMemory indexes what git has to have in memory as a whole: a commit's message.
+func TestIndexWithoutMemory(t *testing.T) {
+	h := newHistory(t)
+	if _, err := h.host.Commit("r", "main", strings.Repeat("long ", 16_000_000), nil); err != nil {
 		t.Fatal(err)
 	}
-	return v
+	pack := h.pack(t)
+	for memory, fits := range map[int64]bool{60 << 20: false, plenty: true} {
+		v, err := vault.Create(t.TempDir(), memory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = v.Index(t.Context(), bytes.NewReader(pack), false, plenty, nil)
+		if fits && err != nil || !fits && !errors.Is(err, vault.ErrLimit) {
+			t.Errorf("with %d bytes of memory: %v", memory, err)
+		}
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	h := newHistory(t)
+	commit, err := h.host.Commit("r", "main", "more", map[string]string{"dir/a": "1234", "dir/b": "5678"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVaultFrom(t, h)
+	for name, tt := range map[string]struct {
+		limits vault.Limits
+		fits   bool
+	}{
+		"just so":        {vault.Limits{Files: 3, Bytes: 9}, true},
+		"a file too few": {vault.Limits{Files: 2, Bytes: 9}, false},
+		"a byte too few": {vault.Limits{Files: 3, Bytes: 8}, false},
+	} {
+		if err := v.Measure(t.Context(), commit, tt.limits); tt.fits && err != nil || !tt.fits && !errors.Is(err, vault.ErrLimit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := v.Measure(t.Context(), strings.Repeat("1", 40), vault.Limits{Files: 3, Bytes: 9}); err == nil || errors.Is(err, vault.ErrLimit) {
+		t.Errorf("a commit that is not there: %v", err)
+	}
 }
 
 func TestVaultIsClosedToOthers(t *testing.T) {
