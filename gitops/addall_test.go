@@ -1,6 +1,7 @@
 package gitops_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -123,11 +124,13 @@ line' '"q"' 'back\slash' ' blank ' ünïcode -dash .hidden '*' '[a]' ':(top)x' '
 	}
 }
 
+var changes = flag.Uint64("changes", 10, "how many random changes are compared with git's own commit of them")
+
 // TestCommitOfAnythingIsWhatAddAllMakesElsewhere lets chance change a repository that has some of everything.
 func TestCommitOfAnythingIsWhatAddAllMakesElsewhere(t *testing.T) {
 	b := newBench(t, nil)
 	b.seed(someChange(rand.New(rand.NewPCG(0, 0)), 60))
-	for seed := range uint64(10) {
+	for seed := range *changes {
 		change := someChange(rand.New(rand.NewPCG(seed, 1)), 25)
 		b.same(fmt.Sprint("seed-", seed), change, "")
 		if b.Failed() {
@@ -149,7 +152,7 @@ func someChange(r *rand.Rand, steps int) string {
 	}
 	rare := []string{
 		`printf '*.log\n{n}\n' > .gitignore; echo {n} > {n}.log`, `printf '*.txt text eol=crlf\n' > .gitattributes; find . -name '*.txt' -exec touch -h {} +`,
-		`git commit -qm own --allow-empty`, `mkfifo pipe{n}`, `git rm -rfq --cached .`,
+		`git commit -qm own --allow-empty`, `mkfifo pipe{n}`, `git rm -rfq --cached --ignore-unmatch .`,
 	}
 	var b strings.Builder
 	b.WriteString(`clear() { [ -d "${1%/*}" ] && [ ! -L "${1%/*}" ] || rm -rf "${1%/*}"; rm -rf "$1"; mkdir -p "${1%/*}"; }` + "\n")

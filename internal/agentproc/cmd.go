@@ -20,10 +20,10 @@ import (
 const stdinGrace = 100 * time.Millisecond
 
 // limitSelf is how a command limits its own memory. The supervisor may not do it, for lack of CAP_SYS_RESOURCE, and another
-// start of this program would take longer.
+// start of this program would take longer. Where it may not, because its limit is lower already, that one holds.
 const (
 	shell     = "/bin/sh"
-	limitSelf = `ulimit -d "$1" && shift && exec "$@"`
+	limitSelf = `ulimit -d "$1" 2>/dev/null; shift; exec "$@"`
 )
 
 // Cmd is a command to run under the agent's uid, in a session of its own, with the descriptors 0, 1, 2 and those of
@@ -35,7 +35,7 @@ type Cmd struct {
 	Env    []string  // its whole environment, "NAME=value"; PATH is added if it is missing
 	Stdin  io.Reader // for Run and Output; nil: empty. An error from it ends the command and is returned.
 	Stdout io.Writer // for Run; takes the raw bytes; nil: dropped. An error from it ends the command and is returned.
-	Memory int64     // bytes that each process of the command may allocate; 0: no limit
+	Memory int64     // bytes that each process of the command may allocate, unless it is limited to less; 0: no limit
 
 	// Secrets are given to the command in pipes, as descriptors 3, 4, …, each with the secret alone. It can also open
 	// them by path (/dev/fd/3). What was read is gone.

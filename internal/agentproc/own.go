@@ -28,7 +28,7 @@ type Own struct {
 	Stdin  io.Reader // nil: empty
 	Stdout io.Writer // nil: dropped. An error from it ends the command.
 	Stderr io.Writer // gets a copy of what an *ExitError quotes; nil: nobody
-	Memory int64     // bytes that it may allocate; 0: no limit
+	Memory int64     // bytes that it may allocate from its first read of Stdin on, unless this process is limited to less; 0: no limit
 }
 
 // Run runs the command to its end. Another exit status than 0 is an *ExitError. When ctx ends, the process group is killed
@@ -40,10 +40,14 @@ func (o Own) Run(ctx context.Context) error {
 	runtime.LockOSThread() // the death signal of a child goes by the thread that forked it
 	defer runtime.UnlockOSThread()
 	said := &tail{}
+	input := &gated{r: o.Stdin, open: make(chan struct{})}
+	if o.Stdin != nil {
+		o.Stdin = input
+	}
 	cmd := o.command(ctx, said)
 	err := cmd.Start()
 	if err == nil {
-		err = o.finish(cmd)
+		err = o.finish(cmd, input)
 	}
 	var exit *exec.ExitError
 	switch {
@@ -85,14 +89,28 @@ func (o Own) command(ctx context.Context, said *tail) *exec.Cmd {
 	return cmd
 }
 
-// finish limits a command that has begun, and waits for it.
-func (o Own) finish(cmd *exec.Cmd) error {
-	if err := o.limit(cmd.Process.Pid); err != nil {
+// gated is an input that begins when it is opened.
+type gated struct {
+	r    io.Reader
+	open chan struct{}
+}
+
+func (g *gated) Read(p []byte) (int, error) {
+	<-g.open
+	return g.r.Read(p)
+}
+
+// finish limits a command that has begun, lets it read, and waits for it.
+func (o Own) finish(cmd *exec.Cmd, input *gated) error {
+	limitErr := o.limit(cmd.Process.Pid)
+	if limitErr != nil {
 		_ = cmd.Cancel()
-		_ = cmd.Wait() // killed before it did anything
+	}
+	close(input.open)
+	if err := cmd.Wait(); limitErr == nil {
 		return err
 	}
-	return cmd.Wait()
+	return limitErr
 }
 
 // limit bounds what the kernel counts as data: memory that is allocated, and not files that are mapped for reading, as
@@ -101,8 +119,12 @@ func (o Own) limit(pid int) error {
 	if o.Memory <= 0 || o.Path == "" && raceDetector {
 		return nil
 	}
-	limit := &unix.Rlimit{Cur: uint64(o.Memory), Max: uint64(o.Memory)}
-	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, limit, nil); err != nil {
+	var inherited unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, nil, &inherited); err != nil {
+		return fmt.Errorf("look at its memory limit: %w", err)
+	}
+	most := min(uint64(o.Memory), inherited.Max) // nobody but a root with all capabilities may raise it
+	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil); err != nil {
 		return fmt.Errorf("limit its memory: %w", err)
 	}
 	return nil

@@ -77,15 +77,15 @@ func (w *trigger) Write(p []byte) (int, error) {
 // TestMemoryIsLimited lets dd allocate a block, within a limit and beyond it, as this process's user and as the agent's.
 func TestMemoryIsLimited(t *testing.T) {
 	agent := agenttest.Start(t)
-	const block = "dd if=/dev/zero of=/dev/null bs=100M count=1 2>&1"
+	const block = "read go; dd if=/dev/zero of=/dev/null bs=100M count=1 2>&1"
 	for limit, fits := range map[int64]bool{300 << 20: true, 50 << 20: false} {
 		own := ownShell(block)
-		own.Memory = limit
+		own.Memory, own.Stdin = limit, strings.NewReader("go\n")
 		if err := own.Run(t.Context()); (err == nil) != fits {
 			t.Errorf("own, limit %d: %v", limit, err)
 		}
 		theirs := agent.Command("sh", "-c", block)
-		theirs.Memory = limit
+		theirs.Memory, theirs.Stdin = limit, strings.NewReader("go\n")
 		if err := theirs.Run(t.Context()); (err == nil) != fits {
 			t.Errorf("the agent's, limit %d: %v", limit, err)
 		}
