@@ -52,9 +52,9 @@ var homes = map[string][]string{
 	"github.com/cenkalti/backoff":   {"internal/database"},
 	"github.com/prometheus":         {"internal/metrics"},
 	"go.opentelemetry.io":           {"internal/tracing"},
-	// Children run under the agent's uid, so agentproc starts them. The exceptions: git in the vault, where the agent never
-	// wrote; and what is for tests, the demo and measuring.
-	"os/exec": {"internal/agentproc", "gitops/internal/vault", "internal/githost", "internal/modeltest", "storage/storagetest", "bench"},
+	// agentproc starts children, so that each has its uid, its limits and its end. The exceptions are for tests, the demo and
+	// measuring.
+	"os/exec": {"internal/agentproc", "internal/githost", "internal/modeltest", "storage/storagetest", "bench"},
 }
 
 // environment is where the process's environment may be read: where processes begin, and where tests find their tools.

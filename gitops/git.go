@@ -55,6 +55,7 @@ func (e *BranchNotFoundError) Error() string {
 // Config says how git is used.
 type Config struct {
 	StateDir     string   // vaults are made in it; it must exist
+	Path         string   // where git is looked for; empty: agentproc.DefaultPath
 	AllowHTTP    bool     // accept http URLs
 	AllowedHosts []string // globs over host or host:port; empty: any host with a public address. A host that is not public must be named.
 	AuthorName   string   // of commits
@@ -182,7 +183,7 @@ func (g *Git) repo(agent *agentproc.Agent, r Remote, dir string) (*Repo, error) 
 	if err := g.CheckURL(r.URL); err != nil {
 		return nil, err
 	}
-	v, err := vault.Create(g.cfg.StateDir, g.cfg.Limits.Memory)
+	v, err := vault.Create(g.cfg.StateDir, g.cfg.Path, g.cfg.Limits.Memory)
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func build(
 		Store: store, Holder: container + "/" + uuid.NewString(), LeaseTTL: cfg.LeaseTTL, Log: opts.Log,
 	})
 	git := gitops.New(gitops.Config{
-		StateDir: state, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
+		StateDir: state, Path: opts.Path, AllowHTTP: cfg.GitAllowHTTP, AllowedHosts: cfg.GitAllowedHosts,
 		AuthorName: cfg.GitAuthorName, AuthorEmail: cfg.GitAuthorEmail,
 		Limits: gitops.Limits{Time: cfg.GitTimeout, Bytes: cfg.GitMaxBytes}, Env: opts.Certificates,
 	})

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,12 +28,15 @@ type Vault struct {
 	memory int64
 }
 
-// Create makes an empty vault in a directory of its own below parent, closed to everybody else. A git in it may allocate
-// memory bytes.
-func Create(parent string, memory int64) (*Vault, error) {
-	git, err := exec.LookPath("git")
-	if err != nil {
-		return nil, fmt.Errorf("create vault: %w", err)
+// ErrNoGit says that the git command is not installed.
+var ErrNoGit = errors.New("git is not on the PATH")
+
+// Create makes an empty vault in a directory of its own below parent, closed to everybody else. Its git is looked for in
+// path, as agentproc.LookPath does, and may allocate memory bytes.
+func Create(parent, path string, memory int64) (*Vault, error) {
+	git := agentproc.LookPath("git", path)
+	if git == "" {
+		return nil, fmt.Errorf("create vault: %w", ErrNoGit)
 	}
 	dir, err := os.MkdirTemp(parent, "vault-")
 	if err != nil {

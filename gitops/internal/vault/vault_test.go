@@ -18,7 +18,7 @@ const plenty = 1 << 30 // bytes
 
 func newVault(t *testing.T) *vault.Vault {
 	t.Helper()
-	v, err := vault.Create(t.TempDir(), plenty)
+	v, err := vault.Create(t.TempDir(), "", plenty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestIndexWithoutMemory(t *testing.T) {
 	}
 	pack := h.pack(t)
 	for memory, fits := range map[int64]bool{60 << 20: false, plenty: true} {
-		v, err := vault.Create(t.TempDir(), memory)
+		v, err := vault.Create(t.TempDir(), "", memory)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,6 +98,13 @@ func TestIndexWithoutMemory(t *testing.T) {
 		if fits && err != nil || !fits && !errors.Is(err, vault.ErrLimit) {
 			t.Errorf("with %d bytes of memory: %v", memory, err)
 		}
+	}
+}
+
+func TestWithoutGit(t *testing.T) {
+	parent := t.TempDir()
+	if _, err := vault.Create(parent, parent, plenty); !errors.Is(err, vault.ErrNoGit) {
+		t.Errorf("create: %v", err)
 	}
 }
 
@@ -127,7 +134,7 @@ func TestMeasure(t *testing.T) {
 
 func TestVaultIsClosedToOthers(t *testing.T) {
 	parent := t.TempDir()
-	v, err := vault.Create(parent, plenty)
+	v, err := vault.Create(parent, "", plenty)
 	if err != nil {
 		t.Fatal(err)
 	}
