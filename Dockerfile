@@ -1,7 +1,7 @@
 # The worker's image: the worker, git, and the assistants that ASSISTANTS names.
 #
 #   docker build -t ai-coding-worker .
-#   docker build -t ai-coding-worker --build-arg ASSISTANTS= .        none: the script provider alone
+#   docker build -t ai-coding-worker --build-arg ASSISTANTS=codex .   claude, codex, both (the default) or none
 #
 # Behind a proxy that inspects TLS: put its CA certificate (PEM, *.crt) into deploy/ca before the build.
 
@@ -20,7 +20,7 @@ FROM node:20-bookworm-slim AS assistants
 COPY deploy/ca/ /usr/local/share/ca-certificates/
 RUN if command -v update-ca-certificates >/dev/null; then update-ca-certificates; fi
 COPY deploy/assistants.sh /
-ARG ASSISTANTS="claude"
+ARG ASSISTANTS="claude codex"
 RUN sh /assistants.sh /opt/assistants $ASSISTANTS
 
 FROM debian:bookworm-slim
@@ -43,4 +43,5 @@ COPY --from=build /out/worker /usr/local/bin/worker
 ENV PATH=/opt/assistants/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 EXPOSE 5000
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/local/bin/worker"]
+# An image that cannot run a job ends before it listens, so that an update to it is rolled back.
+ENTRYPOINT ["/usr/local/bin/worker", "--selftest"]

@@ -4,16 +4,19 @@
 set -eu
 
 claude_version=2.1.197
+codex_version=0.169.0
 
 folder=$1
 shift
 mkdir -p "$folder/bin"
 
-# native PACKAGE@VERSION FILE NAME: the one binary of the npm package for this platform.
+# native PACKAGE@VERSION FILE NAME: the one binary of the npm package for this platform. FILE is a pattern below node_modules.
 native() {
 	staging=$(mktemp -d)
 	(cd "$staging" && npm install --prefix . --no-audit --no-fund --no-save --loglevel=error "$1")
-	install -m 0755 "$(readlink -f "$staging/node_modules/$2")" "$folder/bin/$3"
+	for file in "$staging"/node_modules/$2; do
+		install -m 0755 "$(readlink -f "$file")" "$folder/bin/$3"
+	done
 	rm -rf "$staging"
 	echo "assistants: $("$folder/bin/$3" --version)"
 }
@@ -21,6 +24,7 @@ native() {
 for name; do
 	case $name in
 	claude) native "@anthropic-ai/claude-code@$claude_version" @anthropic-ai/claude-code/bin/claude.exe claude ;;
+	codex) native "@openai/codex@$codex_version" '@openai/codex-linux-*/vendor/*/bin/codex' codex ;;
 	*)
 		echo "assistants: no assistant $name" >&2
 		exit 2

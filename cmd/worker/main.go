@@ -45,13 +45,11 @@ func signals() (ctx context.Context, hurry <-chan struct{}) {
 
 // run is the whole program but for signals and the exit status.
 func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
+	order, err := parse(args, stderr)
+	if err != nil {
 		return err
 	}
-	if *showVersion {
+	if order.version {
 		_, err := fmt.Fprintln(stdout, version())
 		return err
 	}
@@ -63,9 +61,42 @@ func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(
 		return fmt.Errorf("close this process to inspection: %w", err)
 	}
 	log := zerolog.New(stderr).Level(cfg.LogLevel).With().Timestamp().Logger()
-	return worker.Run(ctx, cfg, worker.Options{
-		Path: getenv("PATH"), Version: version(), Certificates: certificates(getenv), Hurry: hurry, Log: log,
-	})
+	opts := worker.Options{Path: getenv("PATH"), Version: version(), Certificates: certificates(getenv), Hurry: hurry, Log: log}
+	if order.test {
+		if err := worker.SelfTest(ctx, cfg, opts); err != nil {
+			return fmt.Errorf("self-test: %w", err)
+		}
+	}
+	if !order.serve {
+		return nil
+	}
+	return worker.Run(ctx, cfg, opts)
+}
+
+// order is what the command line asks for.
+type order struct{ version, test, serve bool }
+
+func parse(args []string, stderr io.Writer) (order, error) {
+	o := order{serve: true}
+	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&o.version, "version", false, "print the version and exit")
+	flags.BoolVar(&o.test, "selftest", false, "try what every job needs before serving; status 1 if something fails")
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: worker [flags]            serve one job\n       worker [flags] selftest   try what every job needs, and exit")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return order{}, err
+	}
+	switch {
+	case flags.NArg() == 0:
+	case flags.NArg() == 1 && flags.Arg(0) == "selftest":
+		o.test, o.serve = true, false
+	default:
+		return order{}, fmt.Errorf("unknown arguments %q", flags.Args())
+	}
+	return o, nil
 }
 
 // certificates are what crypto/x509 reads of the environment.
