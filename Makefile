@@ -34,7 +34,7 @@ lint: tools ## the linters alone
 	$(LINT) run $(PKGS)
 
 bench: tools ## measure a worker as a whole, and the benchmarks of the packages
-	$(GO) run ./bench -minio $(MINIO)
+	$(GO) run ./bench -minio $(MINIO) $(if $(ROWS),-rows $(ROWS))
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -exec $(AS_WORKER) $(PKGS)
 
 dev: ## run a worker with .env, and again after each job
