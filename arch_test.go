@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"orchestrator": 2, "providers/all": 2, "internal/database": 2,
 	"gitops": 1, "storage": 1, "providers": 1,
 	"providers/claudecode": 1, "providers/script": 1, "providers/providertest": 1,
-	"internal/event": 0, "internal/eventlog": 0, "internal/snapshot": 0, "internal/agentproc": 0, "internal/secret": 0,
+	"internal/event": 0, "internal/eventlog": 0, "internal/snapshot": 0, "internal/agentproc": 0, "internal/secret": 0, "internal/localpeer": 0,
 	"": 0, "internal/githost": 0, "internal/modeltest": 0, "internal/tooltest": 0,
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/localpeer"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -39,6 +41,7 @@ type documented struct {
 	job      func(ctx context.Context) error // what a job does; it never begins
 	script   bool                            // offers the provider script, too
 	keys     []secret.String
+	guard    *localpeer.Guard
 	sessions sessions
 	now      string
 }
@@ -55,7 +58,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Runner: d, Sessions: d.sessions, Snapshots: shownFiles{}, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", CodexPath: "/usr/bin/codex", Script: d.script}),
-		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
+		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, Guard: d.guard, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())
 	t.Cleanup(server.Close)
@@ -147,8 +150,9 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 		status             int
 	}{
 		{"Transport", 0, locked, http.MethodGet, "/sessions", ``, http.StatusUnauthorized},
-		{"Transport", 1, idle, http.MethodPost, "/execute", `{}`, http.StatusBadRequest},
-		{"Transport", 2, idle, http.MethodGet, "/nowhere", ``, http.StatusNotFound},
+		{"Transport", 1, documented{now: shownTime, guard: localpeer.NewGuard(uint32(os.Geteuid()))}, http.MethodGet, "/status", ``, http.StatusForbidden},
+		{"Transport", 2, idle, http.MethodPost, "/execute", `{}`, http.StatusBadRequest},
+		{"Transport", 3, idle, http.MethodGet, "/nowhere", ``, http.StatusNotFound},
 		{"codingAssistantProvider", 0, idle, http.MethodPost, "/execute", `{"userRequest":"x","codingAssistantProvider":"cursor"}`, http.StatusBadRequest},
 		{"GET /health", 0, idle, http.MethodGet, "/health", ``, http.StatusOK},
 		{"GET /ready", 0, idle, http.MethodGet, "/ready", ``, http.StatusOK},
@@ -175,7 +179,7 @@ func TestAnswerExamplesAreWhatTheWorkerAnswers(t *testing.T) {
 func TestEndpointsOfReadmeAreThoseOfTheWorker(t *testing.T) {
 	api, readme := readDocument(t, "API.md"), readDocument(t, "README.md")
 	var shown struct{ AvailableEndpoints []string }
-	if err := json.Unmarshal(api.sectionExamples(t, "Transport")[2].raw, &shown); err != nil {
+	if err := json.Unmarshal(api.sectionExamples(t, "Transport")[3].raw, &shown); err != nil {
 		t.Fatal(err)
 	}
 	var listed []string

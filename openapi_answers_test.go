@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/eventlog"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/localpeer"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
@@ -202,6 +204,7 @@ type worker struct {
 	sessions sessions
 	locked   bool
 	small    bool // takes hardly a body
+	guarded  bool // serves nobody
 	hasty    bool // waits hardly for one
 }
 
@@ -223,6 +226,9 @@ func (w worker) serve(t *testing.T) *httptest.Server {
 	}
 	if w.locked {
 		cfg.APIKeys = []secret.String{secret.New(answersKey)}
+	}
+	if w.guarded {
+		cfg.Guard = localpeer.NewGuard(uint32(os.Geteuid()))
 	}
 	if w.small {
 		cfg.MaxBody = 8
@@ -265,6 +271,9 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 			header = []string{"Host", "evil.example.com"}
 		}
 		all.ask(t, worker{}, 403, endpoint[0], endpoint[1], "", header...)
+	}
+	for _, path := range []string{"/health", "/ready", "/status"} {
+		all.ask(t, worker{guarded: true}, 403, "GET", path, "")
 	}
 	for err, status := range map[error]int{storage.ErrCorrupt: 500, storage.ErrUnavailable: 503, storage.ErrNotFound: 404, storage.ErrBusy: 409} {
 		if status != 404 {

@@ -25,14 +25,24 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
 )
 
-// TestMain lets the test binary be the worker too, so that whole processes can be started, and killed.
+// roles are what the test binary can be beside the tests: whole processes, which can be started, and killed.
+var roles = map[string]func(args []string) error{
+	"worker": func([]string) error { main(); return nil },
+	"spy":    spy,
+	"ask":    func(args []string) error { return ask("", http.MethodGet, args[0]) },
+}
+
+// TestMain lets the test binary play its roles.
 func TestMain(m *testing.M) {
 	agentproc.Dispatch(worker.Helpers()...)
-	if os.Getenv("AICW_TEST_MAIN") == "worker" {
-		main()
-		return
+	role, ok := roles[os.Getenv("AICW_TEST_MAIN")]
+	if !ok {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err := role(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // proc is a worker process.

@@ -63,6 +63,21 @@ func (s *Server) authenticate(c *gin.Context) {
 	s.fail(c, &refusal{Status: http.StatusUnauthorized, Code: codeUnauthorized, Message: message})
 }
 
+// refuseAgent keeps the processes of the worker's own agent from its API, whatever they know or ask for. They share its
+// network, and could end the job or look at others.
+func (s *Server) refuseAgent(c *gin.Context) {
+	err := s.cfg.Guard.Admit(c.Request.Context())
+	if err == nil {
+		return
+	}
+	s.logger(c).Warn().Err(err).Msg("request refused")
+	c.Header("Connection", "close")
+	s.fail(c, &refusal{
+		Status: http.StatusForbidden, Code: codeForbidden,
+		Message: "the worker does not serve its own agent, nor processes on its machine whose user it cannot tell",
+	})
+}
+
 // answerBriefly is answer for an open route: without a key there is nothing in it but the status.
 func (s *Server) answerBriefly(c *gin.Context, code int, status string, body any) {
 	if s.trusted(c.Request) {

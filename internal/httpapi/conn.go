@@ -66,7 +66,8 @@ func (c *conn) inOnePiece(write func() error) error {
 type connKey struct{}
 
 // withConn lets the handlers of a connection find it.
-func withConn(ctx context.Context, c net.Conn) context.Context {
+func (s *Server) withConn(ctx context.Context, c net.Conn) context.Context {
+	ctx = s.cfg.Guard.Watch(ctx, c)
 	if c, ok := c.(*conn); ok {
 		return context.WithValue(ctx, connKey{}, c)
 	}

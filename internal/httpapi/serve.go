@@ -134,7 +134,7 @@ func (s *Server) httpServer() *http.Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
-		ConnContext:                  withConn,
+		ConnContext:                  s.withConn,
 		ConnState:                    fresh.note,
 		ErrorLog:                     stdlog.New(s.cfg.Log.With().Str("from", "net/http").Logger(), "", 0),
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/localpeer"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -58,6 +59,7 @@ type Config struct {
 	Storage           string          // what the sessions listing calls the store: "minio", "directory"
 	ContainerID       string
 	Version           string
+	Guard             *localpeer.Guard // says whose connections Serve refuses; nil: nobody's
 	Now               func() time.Time
 	Log               zerolog.Logger
 	Timing            Timing
@@ -110,7 +112,7 @@ func orDefault[T int64 | time.Duration](v, fallback T) T {
 	return v
 }
 
-// Handler is the whole API.
+// Handler is the whole API. With a Guard it serves no connection that the Guard has not watched.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // routes is every endpoint there is.
@@ -121,7 +123,7 @@ func (s *Server) routes() http.Handler {
 	r.RedirectTrailingSlash = false
 	r.UseRawPath = true // an ID with an escaped slash stays one element, and is refused as an ID
 	_ = r.SetTrustedProxies(nil)
-	r.Use(s.identify, s.logRequests, s.recoverPanics, s.admitPages, s.authenticate, s.refuseForeignPages, s.refuseForeignNames)
+	r.Use(s.identify, s.logRequests, s.recoverPanics, s.refuseAgent, s.admitPages, s.authenticate, s.refuseForeignPages, s.refuseForeignNames)
 	r.NoRoute(func(c *gin.Context) { s.fail(c, notFound(r.Routes())) })
 	r.NoMethod(func(c *gin.Context) { s.fail(c, errMethod) })
 

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/localpeer"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 )
 
@@ -17,10 +18,12 @@ type Config struct {
 	Providers []string // canonical names
 	States    []string // of the slot
 	Slot      func() string
+	Guard     *localpeer.Guard // says whose scrapes Serve refuses; nil: nobody's
 }
 
 // Metrics is the registry of one worker. It is an orchestrator.Observer, and safe for concurrent use.
 type Metrics struct {
+	guard    *localpeer.Guard
 	registry *prometheus.Registry
 	scrapes  *scrapes
 
@@ -50,6 +53,7 @@ var seconds = []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 30, 60, 150, 300, 600
 // New makes the metrics of a worker. Config.Slot is first called by a scrape.
 func New(cfg Config) *Metrics {
 	m := &Metrics{
+		guard:    cfg.Guard,
 		registry: prometheus.NewRegistry(),
 		scrapes:  newScrapes(),
 		jobs:     counter("jobs_total", "jobs that ended, by outcome and code", "outcome", "code"),

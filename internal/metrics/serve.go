@@ -18,16 +18,27 @@ const (
 	patience = 10 * time.Second
 )
 
-// Serve answers GET /metrics on ln until ctx ends. The error is a listener that failed.
+// Serve answers GET /metrics on ln until ctx ends, but not to whom Config.Guard refuses. The error is a listener that failed.
 func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
-	server := &http.Server{Handler: mux, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: m.admitting(mux), ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, ConnContext: m.guard.Watch}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// admitting refuses before anything counts as a scrape.
+func (m *Metrics) admitting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := m.guard.Admit(r.Context()); err != nil {
+			http.Error(w, "the worker does not serve its own agent", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Handler answers scrapes.

@@ -14,6 +14,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/database"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/localpeer"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/metrics"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
@@ -99,9 +100,17 @@ func build(
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
 		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, Origins: cfg.CORSOrigins, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
-		ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
+		Guard: guard(cfg), ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
 	})
 	return p, nil
+}
+
+// guard keeps the agent from the worker's ports. Where both are one user, nobody can tell their connections apart.
+func guard(cfg config.Config) *localpeer.Guard {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return localpeer.NewGuard(uint32(cfg.AgentUID))
 }
 
 // openDatabase is nil where none is configured.

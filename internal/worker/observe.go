@@ -20,6 +20,7 @@ func (p *parts) openObservers(ctx context.Context, cfg config.Config, opts Optio
 	if cfg.MetricsAddr != "" {
 		p.metrics = metrics.New(metrics.Config{
 			Version: opts.Version, Providers: providers, States: httpapi.States(), Slot: func() string { return p.server.State() },
+			Guard: guard(cfg),
 		})
 		all = append(all, p.metrics)
 	}
