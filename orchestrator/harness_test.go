@@ -97,6 +97,12 @@ func (w *world) job(p providers.Provider) orchestrator.Job {
 // run runs a job to its end and returns its events as lines; a reader that came at once has seen them.
 func (w *world) run(ctx context.Context, o *orchestrator.Orchestrator, job orchestrator.Job) (lines []string, err error) {
 	w.t.Helper()
+	return w.runWith(ctx, o, job, func() {})
+}
+
+// runWith is run, and calls begun when the job has begun.
+func (w *world) runWith(ctx context.Context, o *orchestrator.Orchestrator, job orchestrator.Job, begun func()) (lines []string, err error) {
+	w.t.Helper()
 	read := make(chan struct{})
 	close(read)
 	err = o.Run(ctx, job, func(s orchestrator.Started) {
@@ -113,6 +119,7 @@ func (w *world) run(ctx context.Context, o *orchestrator.Orchestrator, job orche
 				lines = append(lines, string(line))
 			}
 		}()
+		begun()
 	})
 	<-read
 	return lines, err
