@@ -204,3 +204,72 @@ func TestServe(t *testing.T) {
 		t.Error("a closed listener is no error")
 	}
 }
+
+// heldConn tells when an answer begins, and keeps it back until it is let go.
+type heldConn struct {
+	net.Conn
+	begun chan<- struct{}
+	let   <-chan struct{}
+}
+
+func (c heldConn) Write(p []byte) (int, error) {
+	select {
+	case c.begun <- struct{}{}:
+	default:
+	}
+	<-c.let
+	return c.Conn.Write(p)
+}
+
+type heldListener struct {
+	net.Listener
+	begun chan<- struct{}
+	let   <-chan struct{}
+}
+
+func (l heldListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return heldConn{conn, l.begun, l.let}, err
+}
+
+// TestServeFinishesAnAnswer ends a server while the answer to a scrape is on its way.
+func TestServeFinishesAnAnswer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, let := make(chan struct{}, 1), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- newMetrics().Serve(ctx, heldListener{ln, begun, let}) }()
+	type answer struct {
+		body string
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		res, err := http.Get("http://" + ln.Addr().String() + "/metrics")
+		if err != nil {
+			answered <- answer{err: err}
+			return
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		answered <- answer{string(body), err}
+	}()
+	<-begun
+	cancel()
+	for refused := false; !refused; { // the server knows that it is to end
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if refused = err != nil; !refused {
+			conn.Close()
+		}
+	}
+	close(let)
+	if got := <-answered; got.err != nil || !strings.Contains(got.body, "go_goroutines") {
+		t.Errorf("the scrape: %v %.200s", got.err, got.body)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

