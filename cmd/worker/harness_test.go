@@ -29,6 +29,7 @@ import (
 var roles = map[string]func(args []string) error{
 	"worker": func([]string) error { main(); return nil },
 	"spy":    spy,
+	"sample": sample,
 	"ask":    func(args []string) error { return ask("", http.MethodGet, args[0]) },
 }
 

@@ -90,10 +90,31 @@ func report(t *testing.T, s *stream) map[string]string {
 	return all
 }
 
-// TestHostileAgent is the table of what an agent's process tries against its worker. The control of each row is the same
-// attempt where nothing protects: on a child of the spy's own, or on a worker that is of the agent's own user.
+// TestHostileAgent is the table of what an agent tries. Each row fails where the attempt succeeds, and where its control does
+// not: the same attempt where nothing protects.
 func TestHostileAgent(t *testing.T) {
 	requireTwoUIDs(t)
+	t.Run("reach for the worker", reachForTheWorker)
+	for _, row := range []struct {
+		name string
+		try  func(*testing.T)
+	}{
+		{"token in arguments", tokenInArguments},
+		{"token in files", tokenInFiles},
+		{"secrets in the session", secretsInTheSession},
+		{"printed secrets", printedSecrets},
+		{"programs of the repository", programsOfTheRepository},
+		{"programs of the system", programsOfTheSystem},
+		{"inherited things", inheritedThings},
+		{"configuration of the repository", configurationOfTheRepository},
+	} {
+		t.Run(row.name, row.try)
+	}
+}
+
+// reachForTheWorker lets a spy loose on a worker. The control is the same attempt on a child of the spy's own, or on a worker
+// that is of the agent's own user.
+func reachForTheWorker(t *testing.T) {
 	d := newDen(t, false)
 	s := d.raid()
 	s.completed() // so nothing has ended it

@@ -37,20 +37,24 @@ func leaks(text []byte, secrets ...string) []string {
 	return found
 }
 
+// printing is a script that prints secrets in every way an agent can, and fails.
+func printing(token, key string) string {
+	return strings.Join([]string{
+		"T=" + token + " M=" + key,
+		`echo sentinel-a $T sentinel-b`, `echo $M >&2`, `printf %s $T | base64 -w0; echo`, `printf x$T | base64 -w0; echo`, `printf xy$T | base64 -w0; echo`,
+		`printf %s $M | od -An -tx1 | tr -d ' \n'; echo`,
+		`for c in $(printf %s $T | fold -w1); do printf %s $c; sleep 0.01; done; echo`,
+		`printf '{"key":"%s"}\n' $M`, `exit 4`,
+	}, "\n")
+}
+
 // TestNoSecretLeaves prints the job's own secrets in every way an agent can, and then searches everything that left the worker.
 func TestNoSecretLeaves(t *testing.T) {
 	host, _ := startGit(t)
 	repoURL := createRepo(t, host, "acme/leaky", map[string]string{"token.txt": "the token is " + gitToken + "\n"})
 	base := env(t)
 	p := startWorker(t, with(base, "CODING_ASSISTANT_AUTHENTICATION", modelKey, "CODING_ASSISTANT_PROVIDER", "claude"))
-	print := strings.Join([]string{
-		"T=" + gitToken + " M=" + modelKey,
-		`echo sentinel-a $T sentinel-b`, `echo $M >&2`, `printf %s $T | base64 -w0; echo`, `printf x$T | base64 -w0; echo`, `printf xy$T | base64 -w0; echo`,
-		`printf %s $M | od -An -tx1 | tr -d ' \n'; echo`,
-		`for c in $(printf %s $T | fold -w1); do printf %s $c; sleep 0.01; done; echo`,
-		`printf '{"key":"%s"}\n' $M`, `exit 4`,
-	}, "\n")
-	s := p.post(script(print, "github", github(repoURL), "websiteSessionId", "leak"))
+	s := p.post(script(printing(gitToken, modelKey), "github", github(repoURL), "websiteSessionId", "leak"))
 	s.failed("provider_error")
 	p.exited()
 	if !strings.Contains(s.raw.String(), "sentinel-a [redacted] sentinel-b") {
@@ -115,13 +119,13 @@ func TestCredentialsAreNotSaved(t *testing.T) {
 			t.Error(found)
 		}
 	}
-	if found := searchSnapshots(t, base["STORAGE_DIR"], gitToken, modelKey); found != 1 {
-		t.Errorf("%d snapshots searched, want 1", found)
+	if searched, found := searchSnapshots(t, base["STORAGE_DIR"], gitToken, modelKey); searched != 1 || len(found) > 0 {
+		t.Errorf("found in %d snapshots: %v", searched, found)
 	}
 }
 
-// searchSnapshots unpacks every compressed object of a directory store and looks into it.
-func searchSnapshots(t *testing.T, dir string, secrets ...string) (searched int) {
+// searchSnapshots unpacks every compressed object of a directory store and says where it found a secret.
+func searchSnapshots(t *testing.T, dir string, secrets ...string) (searched int, found []string) {
 	t.Helper()
 	reader, err := zstd.NewReader(nil)
 	if err != nil {
@@ -138,13 +142,11 @@ func searchSnapshots(t *testing.T, dir string, secrets ...string) (searched int)
 		}
 		searched++
 		plain, err := reader.DecodeAll(data, nil)
-		if found := leaks(plain, secrets...); len(found) > 0 {
-			t.Errorf("%s: %v", path, found)
-		}
+		found = append(found, leaks(plain, secrets...)...)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return searched
+	return searched, found
 }
