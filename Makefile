@@ -1,9 +1,10 @@
 # Few verbs; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check lint bench dev fuzz tools
+.PHONY: help demo test soak check lint bench dev fuzz tools up down
 
 GO        ?= go
 FUZZTIME  ?= 20s
+WORKERS   ?= 2
 BENCH     ?= .
 PKGS      ?= ./...
 SOAK      ?= -kills 60 -crashes 10
@@ -39,6 +40,12 @@ bench: tools ## measure a worker as a whole, and the benchmarks of the packages
 
 dev: ## run a worker with .env, and again after each job
 	@scripts/dev
+
+up: ## run the fleet on this machine with Docker Compose, WORKERS (2) workers, http://localhost:5001
+	@deploy/compose.sh up $(WORKERS)
+
+down: ## stop it: busy workers end their jobs first, the sessions stay
+	@deploy/compose.sh down
 
 fuzz: ## run every fuzz target for FUZZTIME (20s)
 	@scripts/fuzz $(FUZZTIME)

@@ -1,4 +1,5 @@
-# What deploy-swarm.sh and redeploy.sh share. Read by `. deploy/fleet.sh` from the top level.
+# What the scripts of the fleet share. Read by `. deploy/fleet.sh` from the top level.
+# They may set env_file, dry_run (say, do not do) and rebuild (build images that are here, too).
 # shellcheck shell=sh disable=SC2034
 
 stack=unified-worker-stack
@@ -6,7 +7,19 @@ stack=unified-worker-stack
 say() { echo "$(basename "$0"): $*"; }
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
+env_file=.env
+dry_run=
+rebuild=
 variables=
+
+# run COMMAND...: does it, or says it.
+run() {
+	if [ -n "$dry_run" ]; then
+		say "would run: $*"
+	else
+		"$@"
+	fi
+}
 
 # read_variables FILE: its NAME=value lines, as Docker reads them: everything behind the = is the value.
 read_variables() {
@@ -23,8 +36,53 @@ value() { printf '%s\n' "$variables" | sed -n "s/^$1=//p" | tail -n 1 | tr -d '\
 
 lower() { printf %s "$1" | tr '[:upper:]' '[:lower:]'; }
 
-# quoted: standard input as a YAML string in a stack file, in which $ means a variable.
-quoted() { sed -e "s/'/''/g" -e 's/\$/$$/g' -e "s/^/'/" -e "s/\$/'/"; }
+# keep NAME VALUE: gives a variable that .env does not set a value, there and here.
+keep() {
+	[ -z "$(value "$1")" ] || return 0
+	if [ -n "$dry_run" ]; then
+		say "would make up $1 and write it to $env_file"
+	else
+		say "made up $1: it is in $env_file"
+		(umask 077 && printf '%s=%s\n' "$1" "$2" >>"$env_file")
+	fi
+	variables="$variables
+$1=$2"
+}
+
+random() { head -c 512 /dev/urandom | LC_ALL=C tr -dc A-Za-z0-9 | head -c "$1"; }
+
+make_up_secrets() {
+	keep MINIO_ROOT_USER "root-$(random 8)"
+	keep MINIO_ROOT_PASSWORD "$(random 32)"
+	keep MINIO_ACCESS_KEY "worker-$(random 8)"
+	keep MINIO_SECRET_KEY "$(random 32)"
+	keep API_KEYS "aicw_$(random 32)"
+}
+
+# Names that only a worker run by hand takes from .env; the fleet has its own values.
+local_names=" HOST PORT WORKSPACE_DIR TMP_DIR STATE_DIR STORAGE_DIR AGENT_UID MIN_UPTIME "
+# Names that reach the fleet in another way than by its file.
+other_names=" REGISTRY MINIO_ROOT_USER MINIO_ROOT_PASSWORD MINIO_ACCESS_KEY MINIO_SECRET_KEY CODING_ASSISTANT_AUTHENTICATION GITHUB_ACCESS_TOKEN API_KEYS "
+
+# publish FILE: exports the variables that a stack or compose file asks for, with what .env says or empty: never with what
+# the shell of whoever runs this happens to have. Names that lead nowhere are said.
+publish() {
+	wanted=" $(sed -n 's/.*\${\([A-Z_]*\).*/\1/p' "$1" | tr '\n' ' ')"
+	for name in $wanted; do
+		export "$name=$(value "$name")"
+	done
+	for name in $(names); do
+		case "$local_names" in
+		*" $name "*) say "$name in $env_file is for a worker run by hand; the fleet has its own" ;;
+		*)
+			case "$wanted$other_names" in
+			*" $name "*) ;;
+			*) say "$name in $env_file is no variable of the fleet" ;;
+			esac
+			;;
+		esac
+	done
+}
 
 # image VARIABLE DEFAULT DOCKERFILE CONTEXT: the image is here. One with a digest is pulled, one that is missing is built.
 image() {
@@ -34,38 +92,62 @@ image() {
 	case $name in
 	*@sha256:*) run docker pull -q "$name" ;;
 	*)
-		if docker image inspect "$name" >/dev/null 2>&1; then
+		if [ -z "$rebuild" ] && docker image inspect "$name" >/dev/null 2>&1; then
 			say "$name is here"
 		else
-			say "building $name (some minutes)"
+			say "building $name (some minutes, the first time)"
 			run docker build -q --build-arg VERSION="$(built_from)" -t "$name" -f "$3" "$4"
 		fi
 		;;
 	esac
 }
 
+images() {
+	image WORKER_IMAGE ai-coding-worker:latest Dockerfile .
+	image FRONT_IMAGE ai-coding-worker-front:latest deploy/front/Dockerfile deploy
+	image MINIO_IMAGE ai-coding-worker-minio:latest deploy/minio/Dockerfile deploy
+}
+
 built_from() { git describe --always --dirty 2>/dev/null || echo devel; }
 
-# wait_for_services: until each service has as many tasks as it should, for three minutes.
+# wait_for_services [new]: until each service has as many tasks as it should, for three minutes. Where all tasks are new,
+# some that fail again and again end the waiting. The last words of those that failed are shown.
 wait_for_services() {
 	say "waiting for the services"
-	tries=0
+	deadline=$(($(date +%s) + 180))
 	until docker stack services --format '{{.Replicas}}' "$stack" | awk -F '[/ ]' '$1 != $2 { waiting = 1 } END { exit waiting || NR == 0 }'; do
-		tries=$((tries + 1))
-		if [ "$tries" -ge 180 ]; then
+		if [ "${1:-}" = new ] && [ "$(failures)" -ge 5 ]; then
+			last_words
+			die "the services start and end again"
+		fi
+		if [ "$(date +%s)" -ge "$deadline" ]; then
 			docker stack ps --no-trunc --filter desired-state=running "$stack" >&2
+			last_words
 			die "the services did not come up in three minutes"
 		fi
 		sleep 1
 	done
 }
 
-# wait_for_front: until a worker answers through the front, for a minute.
+# failures: how many tasks failed within the last seconds.
+failures() {
+	docker stack ps --filter desired-state=shutdown --format '{{.CurrentState}}' "$stack" | grep -c -E '^(Failed|Rejected).*second' || true
+}
+
+last_words() {
+	for service in $(docker stack ps --filter desired-state=shutdown --format '{{.Name}} {{.CurrentState}}' "$stack" |
+		grep -E ' (Failed|Rejected).*second' | sed 's/\.[0-9]* .*//' | sort -u); do
+		docker service ps --no-trunc --format '{{.Error}}' "$service" | sort -u >&2
+		timeout 20 docker service logs --raw --tail 3 "$service" 2>&1 | tail -n 5 >&2 || true
+	done
+}
+
+# wait_for_front LOGS: until a worker answers through the front, for a minute; LOGS is the command that shows why none does.
 wait_for_front() {
 	tries=0
 	until [ "$(curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:5001/ready || true)" = 200 ]; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 60 ] || die "no worker is ready behind http://localhost:5001: docker service logs ${stack}_unified-worker"
+		[ "$tries" -lt 60 ] || die "no worker is ready behind http://localhost:5001: $1"
 		sleep 1
 	done
 }
@@ -75,4 +157,18 @@ drop_old_secrets() {
 	for old in $(docker secret ls --filter name=aicw_ --format '{{.Name}}'); do
 		docker secret rm "$old" >/dev/null 2>&1 || true
 	done
+}
+
+# tell_request: a first job. The key stays in its file.
+tell_request() {
+	cat <<-TEXT
+
+		A first job (the key is API_KEYS in $env_file):
+
+		  curl -N -X POST http://localhost:5001/execute \\
+		    -H "Authorization: Bearer \$(sed -n 's/^API_KEYS=\\([^,]*\\).*/\\1/p' $env_file)" \\
+		    -H "Content-Type: application/json" \\
+		    -d '{"userRequest": "Create a hello world function", "codingAssistantProvider": "ClaudeAgentSDK",
+		         "codingAssistantAuthentication": "sk-ant-..."}'
+	TEXT
 }

@@ -62,7 +62,7 @@ provide() {
 	mv "$staging" "$cache/$folder"
 }
 
-go_install() { GOFLAGS= GOBIN="$staging/bin" go install "$1"; }
+go_install() { GOFLAGS="" GOBIN="$staging/bin" go install "$1"; }
 
 # npm unpacks the native binary of this platform; node is not needed to run it.
 claude_install() {
@@ -106,7 +106,9 @@ esac
 need git git ca-certificates
 need setpriv util-linux
 command -v go >/dev/null || die "go is missing: install Go 1.26 or newer from https://go.dev/dl"
-[ -x "$cache/$claude_folder/bin/claude" ] && [ -x "$cache/$codex_folder/bin/codex" ] || need npm nodejs npm
+if ! [ -x "$cache/$claude_folder/bin/claude" ] || ! [ -x "$cache/$codex_folder/bin/codex" ]; then
+	need npm nodejs npm
+fi
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock" # two runs at once: the second waits, and finds everything there

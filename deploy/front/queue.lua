@@ -2,6 +2,7 @@
 -- to it. A job waits here until it is given a worker that is idle; each idle worker is given to one job.
 
 local longest = 600 -- seconds that a job waits
+local short = 20    -- seconds that anything else waits for any worker
 local pause = 50    -- milliseconds between two looks at the workers
 local grace = 2     -- seconds in which a worker that was given a job must be seen busy
 
@@ -56,6 +57,23 @@ end
 core.register_task(function()
 	while true do
 		hand_out()
+		core.msleep(pause)
+	end
+end)
+
+local function any()
+	for _, server in pairs(core.backends["workers"].servers) do
+		if server:get_stats()["status"]:sub(1, 2) == "UP" then
+			return true
+		end
+	end
+	return false
+end
+
+-- wait_for_any holds a request while all of a few workers are between two jobs, for a moment.
+core.register_action("wait_for_any", { "http-req" }, function()
+	local deadline = now() + short
+	while not any() and now() < deadline do
 		core.msleep(pause)
 	end
 end)
