@@ -11,8 +11,8 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/providers/internal/lines"
 )
 
-// conversation is one run of the CLI. Its lines are read by the goroutine that called Run; a second one (watch) ends
-// the CLI when it is time, a third one writes to it.
+// conversation is one run of the CLI. Its lines are read by the goroutine that called Run; a second one ends the
+// CLI when it is time, a third one writes to it.
 type conversation struct {
 	cfg   Config
 	task  providers.Task
@@ -29,51 +29,33 @@ type conversation struct {
 }
 
 func (c *conversation) run(ctx context.Context) (providers.Result, error) {
-	over, cut := make(chan struct{}), make(chan bool, 1)
-	go func() { cut <- c.watch(ctx, over) }()
-	linesErr := c.child.Lines(c.line)
-	if linesErr != nil {
-		c.child.Kill()
+	exit, err := lines.Talk{
+		Child: c.child, In: c.in, Interrupt: c.interrupt, Ended: c.ended, Grace: c.cfg.InterruptGrace, ExitGrace: c.cfg.ExitGrace,
+	}.Run(ctx, c.line)
+	if err == nil {
+		err = c.failure(exit)
 	}
-	waitErr := c.child.Wait()
-	close(over)
-	wasCut := <-cut
-	c.in.Close()
+	return c.seen.report(), err
+}
 
-	switch report := c.seen.report(); {
-	case linesErr != nil:
-		return report, linesErr
-	case wasCut:
-		return report, context.Cause(ctx)
-	default:
-		return report, c.failure(waitErr)
+func (c *conversation) interrupt() {
+	if line, err := encode(interrupt()); err == nil { // what is sent here can be encoded
+		c.in.Send(line)
 	}
 }
 
 // failure is how a run ended that nobody cut short.
-func (c *conversation) failure(waitErr error) error {
+func (c *conversation) failure(exit error) error {
 	switch {
 	case c.seen.result != nil:
 		return c.seen.failure(c.task, c.cfg.Now())
 	case c.refusal != nil:
 		return c.refusal
-	case waitErr != nil:
-		return fmt.Errorf("claude ended without a result: %w", waitErr)
+	case exit != nil:
+		return fmt.Errorf("claude ended without a result: %w", exit)
 	default:
 		return errors.New("claude ended without a result")
 	}
-}
-
-// watch ends the CLI when it is time. It reports whether it was ctx that cut the run short.
-func (c *conversation) watch(ctx context.Context, over <-chan struct{}) (cut bool) {
-	return lines.Ending{
-		In: c.in, Kill: c.child.Kill, Ended: c.ended, Grace: c.cfg.InterruptGrace, ExitGrace: c.cfg.ExitGrace,
-		Interrupt: func() {
-			if line, err := encode(interrupt()); err == nil {
-				c.in.Send(line)
-			}
-		},
-	}.Watch(ctx, over)
 }
 
 func (c *conversation) line(raw []byte) error {

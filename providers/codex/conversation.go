@@ -55,34 +55,16 @@ func (c *conversation) send(v any) {
 }
 
 func (c *conversation) run(ctx context.Context) (providers.Result, error) {
-	over, cut := make(chan struct{}), make(chan bool, 1)
-	go func() { cut <- c.watch(ctx, over) }()
-	linesErr := c.child.Lines(c.line)
-	if linesErr != nil {
-		c.child.Kill()
-	}
-	waitErr := c.child.Wait()
-	close(over)
-	wasCut := <-cut
-	c.in.Close()
+	exit, err := lines.Talk{
+		Child: c.child, In: c.in, Interrupt: c.interrupt, Ended: c.ended, Grace: c.cfg.InterruptGrace, ExitGrace: c.cfg.ExitGrace,
+	}.Run(ctx, c.line)
 	if c.retrying != nil {
 		c.retrying.Stop()
 	}
-
-	switch report := c.report(); {
-	case linesErr != nil:
-		return report, linesErr
-	case wasCut:
-		return report, context.Cause(ctx)
-	default:
-		return report, c.failure(waitErr)
+	if err == nil {
+		err = c.failure(exit)
 	}
-}
-
-func (c *conversation) watch(ctx context.Context, over <-chan struct{}) (cut bool) {
-	return lines.Ending{
-		In: c.in, Kill: c.child.Kill, Ended: c.ended, Grace: c.cfg.InterruptGrace, ExitGrace: c.cfg.ExitGrace, Interrupt: c.interrupt,
-	}.Watch(ctx, over)
+	return c.report(), err
 }
 
 // interrupt asks for the turn's end. Without a turn there is nothing to end, and nothing to wait for.
@@ -250,14 +232,14 @@ func (c *conversation) report() providers.Result {
 }
 
 // failure is how a run ended that nobody cut short.
-func (c *conversation) failure(waitErr error) error {
+func (c *conversation) failure(exit error) error {
 	switch {
 	case c.finished != nil:
 		return c.finished.failure(c.task, c.retried)
 	case c.failed != nil:
 		return c.failed
-	case waitErr != nil:
-		return fmt.Errorf("codex ended in the middle of its turn: %w", waitErr)
+	case exit != nil:
+		return fmt.Errorf("codex ended in the middle of its turn: %w", exit)
 	default:
 		return errors.New("codex ended in the middle of its turn")
 	}
