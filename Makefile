@@ -31,8 +31,9 @@ check: lint ## format, go vet and the linters, without the tests
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w):"; gofmt -l .; exit 1; }
 	$(GO) vet $(PKGS)
 
-lint: tools ## the linters alone
+lint: tools ## the linters alone, of Go and of the shell scripts
 	$(LINT) run $(PKGS)
+	shellcheck -x $$(git grep -lI '^#!/bin/sh' -- ':!*.go')
 
 bench: tools ## measure a worker as a whole, and the benchmarks of the packages
 	$(GO) run ./bench -minio $(MINIO) $(if $(ROWS),-rows $(ROWS))

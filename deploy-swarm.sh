@@ -4,18 +4,21 @@
 #   ./deploy-swarm.sh             deploy, and wait until the fleet answers
 #   ./deploy-swarm.sh --dry-run   say what would be done, change nothing
 #   ./deploy-swarm.sh --env FILE  another file than .env
+#   ./deploy-swarm.sh --ingress   Swarm's routing mesh instead of the front: deploy/ingress.yml
 #
 # .env holds NAME=value lines, as for `make dev`. Every variable of the worker reaches the workers; secrets travel as Docker
 # secrets. What must exist and is not set (the API key, MinIO's keys) is made up and written to .env.
-# For this script: REPLICAS, WORKER_IMAGE, FRONT_IMAGE, MINIO_IMAGE (an image with a digest is pulled, others are built).
+# For this script: REPLICAS; WORKER_IMAGE, FRONT_IMAGE, MINIO_IMAGE (an image with a digest is pulled, others are built).
 set -eu
 cd "$(dirname "$0")"
 . deploy/fleet.sh
 
-age=
+age=""
+mesh=""
 while [ $# -gt 0 ]; do
 	case $1 in
 	--dry-run) dry_run=1 ;;
+	--ingress) mesh=deploy/ingress.yml ;;
 	--env)
 		[ $# -gt 1 ] || die "--env wants a file"
 		env_file=$2
@@ -93,14 +96,23 @@ deploy() {
 	file=$(mktemp)
 	trap 'rm -f "$file"' EXIT
 	overlay >"$file"
+	set -- -c swarm.yml -c "$file"
+	if [ -n "$mesh" ]; then
+		set -- "$@" -c "$mesh"
+		export FRONT_PORT=15001
+	fi
 	if [ -n "$dry_run" ]; then
-		docker stack config -c swarm.yml -c "$file" >/dev/null
-		say "would deploy swarm.yml with this in addition:"
-		cat "$file"
+		if docker stack config --help 2>/dev/null | grep -q 'stack config'; then
+			say "would deploy:"
+			docker stack config "$@"
+		else
+			say "would deploy swarm.yml $mesh with this in addition:"
+			cat "$file"
+		fi
 		return
 	fi
 	docker stack services -q "$stack" 2>/dev/null | grep -q . || age=new
-	docker stack deploy --prune --resolve-image changed -c swarm.yml -c "$file" "$stack"
+	docker stack deploy --prune --resolve-image changed "$@" "$stack"
 }
 
 tell() {

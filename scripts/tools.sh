@@ -105,6 +105,7 @@ esac
 
 need git git ca-certificates
 need setpriv util-linux
+need shellcheck shellcheck
 command -v go >/dev/null || die "go is missing: install Go 1.26 or newer from https://go.dev/dl"
 if ! [ -x "$cache/$claude_folder/bin/claude" ] || ! [ -x "$cache/$codex_folder/bin/codex" ]; then
 	need npm nodejs npm
