@@ -3,13 +3,13 @@ package httpapi
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
 // topLevel are the fields of a request. Others are ignored, because older clients send more, and named in an event.
@@ -76,12 +76,9 @@ func (r *request) allNotices() []string {
 	return append(r.notices, fmt.Sprintf("Ignored: this worker does not use %s%s", strings.Join(names, ", "), more))
 }
 
-// sessionID is the form of every session's ID, but for the dots.
-var sessionID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
 // checkSessionID keeps an ID from becoming anything but a name: it goes into object keys, paths and branches.
 func checkSessionID(id string) error {
-	if !sessionID.MatchString(id) || strings.Contains(id, "..") {
+	if !storage.ValidID(id) {
 		return errors.New("must be 1 to 128 of A-Z a-z 0-9 . _ -, begin with a letter or digit, and have no two dots together")
 	}
 	return nil
