@@ -2,11 +2,17 @@ package orchestrator_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ai-coding-worker/ai-coding-worker/internal/githost"
+	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/providertest"
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
 )
 
 const sessionBranch = "aicw/add-a-page-site"
@@ -98,6 +104,32 @@ func TestSavedWorkOnAMovedBranch(t *testing.T) {
 		}
 	}
 	if got := w.branches(); len(got) != 1 {
+		t.Errorf("branches: %v", got)
+	}
+}
+
+// A worker that cannot know whether the session is still its own makes no branch of its own beside the session's: one that
+// was frozen in its push finds there what its successor has pushed.
+func TestNoBranchWithoutTheLease(t *testing.T) {
+	w := newWorld(t)
+	w.mustRun(w.worker(nil), w.job(says("x", "echo one > page.txt", nil)))
+	w.host.Fail("service=git-receive-pack", githost.Fault{SlowBy: 2 * time.Second, Once: true}) // longer than the lease is sure
+	witness := storage.NewSessions(storage.Config{Store: w.store.Store})
+	w.store.Set(func(storagetest.Op) storagetest.Outcome {
+		if m, err := witness.Metadata(t.Context(), "site"); err == nil && m.Attempt == 2 && m.GitHub.Head != m.GitHub.Pushed {
+			return storagetest.Away // saved, and not pushed yet
+		}
+		return storagetest.Served
+	})
+	o := w.worker(func(cfg *orchestrator.Config) {
+		cfg.Sessions = storage.NewSessions(storage.Config{Store: w.store, Holder: "frozen", LeaseTTL: time.Second})
+		cfg.SaveTimeout = 2 * time.Second
+	})
+	lines, _ := w.run(t.Context(), o, w.job(w.intruded("echo ours > page.txt", map[string]string{"page.txt": "theirs\n"})))
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"code":"storage_error"`) || !strings.Contains(last, `"pushed":false`) {
+		t.Errorf("the job ended with %s", last)
+	}
+	if got := w.branches(); !slices.Equal(got, []string{sessionBranch}) {
 		t.Errorf("branches: %v", got)
 	}
 }

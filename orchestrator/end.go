@@ -154,15 +154,18 @@ func (r *run) saveSnapshot(ctx context.Context) (snapshot.Ref, error) {
 // push brings the session's commits to its branch and sees them there. Where the branch has moved on, they are put on top
 // of what is there, or go to the first free suffix, which is the session's branch from then on.
 func (r *run) push(ctx context.Context) error {
-	if err := r.lease.Valid(ctx); err != nil {
-		return fmt.Errorf("hold the lease: %w", err)
+	switch err := r.hold(ctx); {
+	case errors.Is(err, storage.ErrUnavailable):
+		return r.pushUnsaved(ctx)
+	case err != nil:
+		return err
 	}
 	return r.pushBy(ctx, func(ctx context.Context) (string, error) {
 		err := r.repo.Push(ctx, r.commit.Hash, r.branch)
 		switch {
 		case errors.Is(err, gitops.ErrNameTaken):
 			r.notice("push", "%s cannot be made: %v", r.branch, err)
-			return r.repo.PushAside(ctx, r.commit.Hash, r.branch)
+			return r.pushAside(ctx)
 		case errors.Is(err, gitops.ErrDiverged):
 			return r.recoverPush(ctx)
 		}
@@ -170,8 +173,8 @@ func (r *run) push(ctx context.Context) error {
 	})
 }
 
-// pushUnsaved is the push of a run whose session could not be saved: to its branch or not at all, because nobody could be
-// told of other commits or of another branch.
+// pushUnsaved is the push of a run whose session could not be saved, or may be another's: to its branch or not at all,
+// because nobody could be told of other commits or of another branch.
 func (r *run) pushUnsaved(ctx context.Context) error {
 	return r.pushBy(ctx, func(ctx context.Context) (string, error) { return r.branch, r.repo.Push(ctx, r.commit.Hash, r.branch) })
 }
@@ -197,7 +200,26 @@ func (r *run) recoverPush(ctx context.Context) (branch string, err error) {
 			return r.branch, err
 		}
 	}
+	return r.pushAside(ctx)
+}
+
+// pushAside makes another branch the session's. Only who holds the session may, and can tell it: a worker that was frozen
+// finds commits of its successor on the branch.
+func (r *run) pushAside(ctx context.Context) (branch string, err error) {
+	if err := r.hold(ctx); err != nil {
+		return "", err
+	}
 	return r.repo.PushAside(ctx, r.commit.Hash, r.branch)
+}
+
+// hold makes sure that the session is still this worker's; storage.ErrUnavailable: nobody could be asked in time.
+func (r *run) hold(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.SaveTimeout, errSaveTimeout)
+	defer cancel()
+	if err := r.lease.Valid(ctx); err != nil {
+		return fmt.Errorf("hold the lease: %w", err)
+	}
+	return nil
 }
 
 func (r *run) pushBy(ctx context.Context, push func(context.Context) (branch string, err error)) error {

@@ -121,6 +121,9 @@ func (s *Sessions) take(
 	l := s.newLease(ctx, from, next.clone(), version, sent, release)
 	if err := l.closeDead(ctx); err != nil {
 		l.giveBack(ctx)
+		if l.Err() != nil { // this worker was frozen over it
+			return nil, fmt.Errorf("taken over at once: %w", ErrBusy)
+		}
 		return nil, err
 	}
 	return l, nil

@@ -118,3 +118,23 @@ func TestFollowThroughStaleListings(t *testing.T) {
 		}
 	})
 }
+
+// TestFrozenTaker gets the session of a dead worker and loses it before it could begin: to its caller it is another's.
+func TestFrozenTaker(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
+		acquire(t, worker(store, "dead", ttl), "s").Close()
+		<-time.After(2 * ttl)
+		var next *storage.Lease
+		frozen := worker(hooked{faults, func(string) {
+			faults.Set(storagetest.AllHanging)
+			<-time.After(2 * ttl)
+			next = acquire(t, worker(store, "next", ttl), "s")
+			faults.Set(nil)
+		}}, "frozen", ttl)
+		_, err := frozen.Acquire(t.Context(), "s", false, keep)
+		wantError(t, "Acquire", err, storage.ErrBusy)
+		if next.Attempt() != 3 || next.Valid(t.Context()) != nil {
+			t.Errorf("the successor has attempt %d", next.Attempt())
+		}
+	})
+}

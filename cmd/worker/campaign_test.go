@@ -18,6 +18,7 @@ var (
 	campaignSeed    = flag.Uint64("seed", 0, "seed of the campaigns; 0: another one each time")
 	campaignKills   = flag.Int("kills", 1, "how many workers are killed at random points of a job")
 	campaignCrashes = flag.Int("crashes", 1, "how often two are killed in a row")
+	campaignFreezes = flag.Int("freezes", 1, "how many are frozen until they have a successor")
 )
 
 // storedWithin is what clients are promised: an event that is older is in storage.

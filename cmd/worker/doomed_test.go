@@ -17,7 +17,8 @@ import (
 type doomed struct {
 	*proc
 	*phases
-	read chan struct{} // closed when the stream has ended
+	read   chan struct{} // closed when the stream has ended, or there is none
+	status int           // of the answer then; 0: there was none
 
 	mu   sync.Mutex
 	seen []sighting
@@ -29,7 +30,7 @@ type sighting struct {
 	at   time.Time
 }
 
-// startDoomed starts a worker and sends it a request, again while the session is another's.
+// startDoomed starts a worker and sends it a request.
 func startDoomed(t testing.TB, env map[string]string, request map[string]any) *doomed {
 	t.Helper()
 	p := startWorker(t, env)
@@ -40,9 +41,7 @@ func startDoomed(t testing.TB, env map[string]string, request map[string]any) *d
 	}
 	go func() {
 		defer close(d.read)
-		for d.follow(body) == http.StatusConflict {
-			time.Sleep(50 * time.Millisecond)
-		}
+		d.status = d.follow(body)
 	}()
 	return d
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -63,4 +64,13 @@ func gone(t testing.TB, processes map[int]string) {
 		}
 		return true
 	})
+}
+
+// signalAll sends a signal to those of the processes that are still there.
+func signalAll(processes map[int]string, sig syscall.Signal) {
+	for pid, start := range processes {
+		if startOf(pid) == start {
+			_ = syscall.Kill(pid, sig)
+		}
+	}
 }

@@ -24,6 +24,7 @@ type saga struct {
 	random   *rand.Rand
 	id, repo string
 	repoURL  string
+	store    *storage.MinIO
 	sessions *storage.Sessions
 	jobs     int
 	died     time.Time // when the last of its workers was killed
@@ -44,14 +45,15 @@ func (c *campaign) startSaga(t *testing.T, number int) *saga {
 	}
 	s.repoURL = createRepo(t, c.host, s.repo, files)
 	s.git("config", "core.logAllRefUpdates", "always") // so that the host can tell what it ever showed
-	store, err := storage.NewMinIO(storage.MinIOConfig{
+	var err error
+	s.store, err = storage.NewMinIO(storage.MinIOConfig{
 		Endpoint: c.env["MINIO_ENDPOINT"], AccessKey: secret.New(c.env["MINIO_ACCESS_KEY"]), SecretKey: secret.New(c.env["MINIO_SECRET_KEY"]),
 		Bucket: c.env["MINIO_BUCKET"], Region: "us-east-1",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sessions = storage.NewSessions(storage.Config{Store: store, Holder: "witness"})
+	s.sessions = storage.NewSessions(storage.Config{Store: s.store, Holder: "witness"})
 	return s
 }
 
