@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// partSize bounds the memory of an upload of unknown size, and with it objects to 156 GiB (10,000 parts).
-	partSize = 16 << 20
+	// partSize bounds an upload of unknown size, and with it objects to 78 GiB (10,000 parts); its memory is that of so many
+	// parts as are sent at once, so that reading goes on while one is sent.
+	partSize    = 8 << 20
+	partsAtOnce = 2
 	// singlePut is up to where Put sends an object in one request.
 	singlePut = 1 << 20
 	// requestTries includes the first one; with more, a server that is down takes seconds to say so.
@@ -126,7 +128,8 @@ func (m *MinIO) stream(ctx context.Context, key string, src *source, head []byte
 	ctx, stall := newStall(ctx)
 	defer stall.stop()
 	body := io.MultiReader(bytes.NewReader(head), &stallingReader{r: src, stall: stall})
-	_, err := m.client.PutObject(ctx, m.bucket, key, body, -1, minio.PutObjectOptions{PartSize: partSize})
+	opts := minio.PutObjectOptions{PartSize: partSize, NumThreads: partsAtOnce, ConcurrentStreamParts: true}
+	_, err := m.client.PutObject(ctx, m.bucket, key, body, -1, opts)
 	if src.err != nil && ctx.Err() == nil {
 		return fmt.Errorf("put %s: read its content: %w", key, src.err)
 	}

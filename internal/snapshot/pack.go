@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,9 @@ const (
 	maxShown   = 200  // bytes of a path there
 
 	bufferSize = 128 << 10
+
+	window   = 1 << 20 // bytes that are looked back; an encoder takes four times as much at once
+	encoders = 4       // at most, each with some 10 MB of memory
 
 	// endRecord is the key of the archive's last header, whose value is the number of entries before it: a tar that lost its
 	// tail is otherwise a valid one. GNU tar passes over it with a warning.
@@ -54,7 +58,7 @@ type packer struct {
 // pack writes the archive to w. Only w's errors are errors: a file that cannot be stored is skipped and reported.
 func pack(root *os.Root, include []string, l limits, w io.Writer) (Report, error) {
 	buffered := bufio.NewWriterSize(w, 256<<10)
-	compressed, err := zstd.NewWriter(buffered, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(true))
+	compressed, err := compress(buffered)
 	if err != nil {
 		return Report{}, err
 	}
@@ -73,6 +77,12 @@ func pack(root *os.Root, include []string, l limits, w io.Writer) (Report, error
 		p.report.Skipped = append(p.report.Skipped, fmt.Sprintf("and %d more", p.left))
 	}
 	return p.report, nil
+}
+
+// compress writes one frame, as one encoder would, but by several at once, each on some megabytes of what was written.
+func compress(w io.Writer) (*zstd.Encoder, error) {
+	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(true),
+		zstd.WithWindowSize(window), zstd.WithConcurrentBlocks(true), zstd.WithEncoderConcurrency(min(runtime.GOMAXPROCS(0), encoders)))
 }
 
 func (p *packer) end() error {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxWindow = 8 << 20 // bytes of the decoder's memory for looking back; the encoder uses half of it
+	maxWindow = 8 << 20 // bytes of the decoder's memory for looking back; the encoder uses less
 	// maxHeader bounds what the tar format may add for each entry: its header, that of its PAX records, the records, padding.
 	maxHeader = 512 + 512 + 4*maxPath + 1024
 
