@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"orchestrator": 2, "providers/all": 2, "internal/database": 2,
 	"gitops": 1, "storage": 1, "providers": 1,
 	"providers/claudecode": 1, "providers/script": 1, "providers/providertest": 1,
-	"internal/event": 0, "internal/eventlog": 0, "internal/snapshot": 0, "internal/agentproc": 0, "internal/secret": 0, "internal/localpeer": 0,
+	"internal/event": 0, "internal/eventlog": 0, "internal/snapshot": 0, "internal/agentproc": 0, "internal/secret": 0, "internal/localpeer": 0, "internal/sandbox": 0,
 	"": 0, "internal/githost": 0, "internal/modeltest": 0, "internal/tooltest": 0,
 }
 
@@ -34,7 +34,7 @@ var floors = map[string]int{
 var arrows = map[string][]string{
 	"internal/eventlog":      {"internal/event"},
 	"internal/snapshot":      {"internal/agentproc"},
-	"internal/agentproc":     {"internal/secret"},
+	"internal/agentproc":     {"internal/secret", "internal/sandbox"},
 	"providers/claudecode":   {"providers"},
 	"providers/script":       {"providers"},
 	"providers/providertest": {"providers"},
@@ -52,6 +52,7 @@ var homes = map[string][]string{
 	"github.com/cenkalti/backoff":   {"internal/database"},
 	"github.com/prometheus":         {"internal/metrics"},
 	"go.opentelemetry.io":           {"internal/tracing"},
+	"golang.org/x/net/bpf":          {"internal/sandbox"},
 	// agentproc starts children, so that each has its uid, its limits and its end. The exceptions are for tests, the demo and
 	// measuring.
 	"os/exec": {"internal/agentproc", "internal/githost", "internal/modeltest", "storage/storagetest", "bench"},

@@ -58,7 +58,7 @@ func (d documented) server(t *testing.T) *httptest.Server {
 	}
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Runner: d, Sessions: d.sessions, Snapshots: shownFiles{}, Providers: all.New(all.Config{ClaudePath: "/usr/bin/claude", CodexPath: "/usr/bin/codex", Script: d.script}),
-		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, Guard: d.guard, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
+		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, APIKeys: d.keys, Guard: d.guard, ContainerID: shownContainer, Version: shownVersion, Storage: "minio", Sandbox: httpapi.Sandbox{Mode: "basic", Missing: []string{}},
 		Now: func() time.Time { return now }, Log: zerolog.Nop(),
 	}).Handler())
 	t.Cleanup(server.Close)

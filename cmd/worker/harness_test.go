@@ -30,6 +30,8 @@ var roles = map[string]func(args []string) error{
 	"worker": func([]string) error { main(); return nil },
 	"spy":    spy,
 	"sample": sample,
+	"probe":  probeSandbox,
+	"poor":   runPoor,
 	"ask":    func(args []string) error { return ask("", http.MethodGet, args[0]) },
 }
 

@@ -26,13 +26,14 @@ type den struct {
 	at  targets
 }
 
-// newDen starts a worker as its operator should, or under the agent's own user, where nothing stands between the two.
+// newDen starts a worker as its operator should, or under the agent's own user, where nothing stands between the two. The
+// agent is in no sandbox: what is refused here is refused without one.
 func newDen(t *testing.T, oneUser bool) *den {
 	t.Helper()
 	dir := agenttest.Dir(t)
 	d := &den{spy: filepath.Join(dir, "spy"), at: targets{Canary: "canary-" + rand.Text(), Everything: !oneUser}}
 	base := with(env(t), "HOST", "0.0.0.0", "ALLOW_ANONYMOUS", "true", "CODING_ASSISTANT_PROVIDER", "script", "CODING_ASSISTANT_AUTHENTICATION", d.at.Canary,
-		"GITHUB_ACCESS_TOKEN", d.at.Canary, "METRICS_ADDR", "127.0.0.1:0", "METRICS_LINGER", "1ms")
+		"GITHUB_ACCESS_TOKEN", d.at.Canary, "METRICS_ADDR", "127.0.0.1:0", "METRICS_LINGER", "1ms", "SANDBOX", "off")
 	asAgent(t, func() error { return copyFile("/proc/self/exe", d.spy) })
 	if oneUser {
 		base = with(base, "HOME", dir, "STORAGE_DIR", filepath.Join(dir, "store"), "STATE_DIR", filepath.Join(dir, "state"))

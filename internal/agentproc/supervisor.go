@@ -164,6 +164,8 @@ func (s *supervisor) handle(f frame) {
 		}
 	case opKillAll:
 		s.killAlls = append(s.killAlls, f.ID)
+	case opConfine:
+		s.confine(f)
 	default:
 		closeAll(f.fds)
 	}

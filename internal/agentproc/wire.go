@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/sandbox"
 )
 
 const (
@@ -26,10 +28,12 @@ const (
 	opTerminate op = "terminate" // SIGTERM to the command's process group
 	opKill      op = "kill"      // SIGKILL to the command's whole tree
 	opKillAll   op = "kill-all"  // the same to every command; answered by opKilledAll
+	opConfine   op = "confine"   // put every later command into a Sandbox; answered by opConfined
 	opReady     op = "ready"     // the supervisor is set up, or could not be (Error)
 	opStarted   op = "started"   // the command runs, or could not be started (Errno)
 	opExited    op = "exited"    // the command has ended with Status and its tree is gone
 	opKilledAll op = "killed-all"
+	opConfined  op = "confined" // or not, and then Error says why
 )
 
 // frame is one message between worker and supervisor, in either direction.
@@ -40,6 +44,8 @@ type frame struct {
 	Errno  int    `json:"errno,omitempty"`
 	Status uint32 `json:"status,omitempty"`
 	Error  string `json:"error,omitempty"`
+
+	Sandbox *sandbox.Policy `json:"sandbox,omitempty"`
 
 	fds []int // travel beside the JSON; the receiver owns them
 }

@@ -53,6 +53,7 @@ type Config struct {
 	GitMaxBytes     int64
 
 	AgentUID    int
+	Sandbox     Sandbox
 	JobTimeout  time.Duration
 	IdleTimeout time.Duration
 	StopGrace   time.Duration
@@ -65,6 +66,21 @@ type Config struct {
 	MetricsLinger time.Duration // 0: none
 	TracesURL     string        // of an OpenTelemetry collector; empty: no traces
 }
+
+// Sandbox says what of the agent's sandbox there must be, and where it differs from the usual one.
+type Sandbox struct {
+	Mode           string   // one of the Sandbox constants
+	Read           []string // absolute folders that the agent may read beside the system's and those of PATH
+	ClosedPorts    []uint16 // TCP ports, beside the worker's own, to which the agent may not connect
+	UserNamespaces bool     // the agent may make some
+}
+
+// The modes of a sandbox.
+const (
+	SandboxStrict = "strict" // a worker on a kernel that lacks a layer does not start
+	SandboxBasic  = "basic"  // a layer that the kernel lacks is left out
+	SandboxOff    = "off"    // there is none
+)
 
 // Variable describes one environment variable.
 type Variable struct {

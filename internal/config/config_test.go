@@ -44,6 +44,7 @@ func TestDefaults(t *testing.T) {
 		Host: "0.0.0.0", Port: 5000, WorkspaceDir: "/workspace", StorageDir: "/var/lib/sessions",
 		MinIOBucket: "sessions", MinIORegion: "us-east-1", MaxBodyBytes: 33554432, BranchPrefix: "aicw",
 		GitAuthorName: "AI Coding Worker", GitAuthorEmail: "aicw@localhost", GitTimeout: 10 * time.Minute, GitMaxBytes: 2 << 30, AgentUID: 10001,
+		Sandbox:    config.Sandbox{Mode: config.SandboxBasic, ClosedPorts: []uint16{80, 2375, 2376, 2377, 5001}},
 		JobTimeout: 30 * time.Minute, IdleTimeout: 10 * time.Minute, StopGrace: 30 * time.Second, LeaseTTL: time.Minute, SaveTimeout: 2 * time.Minute,
 		LogLevel: zerolog.InfoLevel, MetricsLinger: 15 * time.Second,
 	}
@@ -63,6 +64,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "GIT_TIMEOUT": "3m", "GIT_MAX_BYTES": "1000", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
 		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
+		"SANDBOX":      "Strict", "SANDBOX_READ": "/srv/tools, /data", "SANDBOX_CLOSED_PORTS": "80, 9000", "SANDBOX_USER_NAMESPACES": "true",
 		"LOG_LEVEL":    "DEBUG",
 		"METRICS_ADDR": ":9090", "METRICS_LINGER": "0s", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
 		"OPENAI_BASE_URL": "http://127.0.0.1:1234/v1", "API_KEYS": "canary-0123456789",
@@ -88,6 +90,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		CORSOrigins:  []string{"https://app.example.com", "http://localhost:5173"},
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, GitTimeout: 3 * time.Minute, GitMaxBytes: 1000, AgentUID: 500,
+		Sandbox:    config.Sandbox{Mode: config.SandboxStrict, Read: []string{"/srv/tools", "/data"}, ClosedPorts: []uint16{80, 9000}, UserNamespaces: true},
 		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
 		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090", TracesURL: "http://collector:4318",
 	}
@@ -176,6 +179,11 @@ func TestWrongValues(t *testing.T) {
 		"IDLE_TIMEOUT":      {"10", "0s"},
 		"MIN_UPTIME":        {"4", "-1s"},
 		"STOP_GRACE":        {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
+		"SANDBOX":                 {"on", "true"},
+		"SANDBOX_READ":            {"tools"},
+		"SANDBOX_CLOSED_PORTS":    {"0", "http", "80;443", "65536", "none"},
+		"SANDBOX_USER_NAMESPACES": {"yes"},
+
 		"SCRIPT_PROVIDER": {"on"}, "ALLOW_ANONYMOUS": {"2"},
 		"LOG_LEVEL": {"loud", "panic", "fatal"},
 	}

@@ -132,6 +132,22 @@ var table = []entry{
 		whole(func(c *Config) *int { return &c.AgentUID }, 1, math.MaxInt32),
 	},
 	{
+		Variable{Name: "SANDBOX", Default: SandboxBasic, Doc: "the agent's [sandbox](#security-in-short): `strict` does not start where the kernel lacks a layer of it, `basic` goes without, `off` has none"},
+		oneOf(func(c *Config) *string { return &c.Sandbox.Mode }, SandboxStrict, SandboxBasic, SandboxOff),
+	},
+	{
+		Variable{Name: "SANDBOX_READ", Doc: "folders, between commas, that the agent may read beside those of the system and of `PATH`"},
+		list(func(c *Config) *[]string { return &c.Sandbox.Read }, checkAbs),
+	},
+	{
+		Variable{Name: "SANDBOX_CLOSED_PORTS", Default: "80,2375,2376,2377,5001", Doc: "TCP ports, between commas, to which the agent cannot connect, on any host; those of the worker, of MinIO, of metrics and of traces are closed too"},
+		ports(func(c *Config) *[]uint16 { return &c.Sandbox.ClosedPorts }),
+	},
+	{
+		Variable{Name: "SANDBOX_USER_NAMESPACES", Default: "false", Doc: "allow the agent new user namespaces, which sandboxes of its own (a browser's) need"},
+		boolean(func(c *Config) *bool { return &c.Sandbox.UserNamespaces }),
+	},
+	{
 		Variable{Name: "JOB_TIMEOUT", Default: "30m", Doc: "longest run of the agent; what it did until then is saved"},
 		positive(func(c *Config) *time.Duration { return &c.JobTimeout }),
 	},

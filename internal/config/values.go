@@ -70,6 +70,32 @@ func whole[T int | int64](field func(*Config) *T, least, most T) setter {
 	}
 }
 
+func oneOf(field func(*Config) *string, words ...string) setter {
+	return func(c *Config, value string) error {
+		if !slices.Contains(words, strings.ToLower(value)) {
+			return fmt.Errorf("write one of %s", strings.Join(words, ", "))
+		}
+		*field(c) = strings.ToLower(value)
+		return nil
+	}
+}
+
+// ports splits at commas; each is a port to which one can connect.
+func ports(field func(*Config) *[]uint16) setter {
+	return func(c *Config, value string) error {
+		var all []uint16
+		for element := range strings.SplitSeq(value, ",") {
+			port, err := strconv.ParseUint(strings.TrimSpace(element), 10, 16)
+			if err != nil || port == 0 {
+				return errors.New("write ports from 1 to 65535 between commas")
+			}
+			all = append(all, uint16(port))
+		}
+		*field(c) = all
+		return nil
+	}
+}
+
 func boolean(field func(*Config) *bool) setter {
 	return func(c *Config, value string) error {
 		b, err := strconv.ParseBool(value)

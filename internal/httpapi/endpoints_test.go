@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
@@ -76,10 +77,12 @@ func TestHealthAndReady(t *testing.T) {
 	}
 	cfg := config(t, newRunner(t), stored)
 	cfg.Now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+	cfg.Sandbox = httpapi.Sandbox{Mode: "basic", Missing: []string{"tcp"}}
 	w := serve(t, cfg)
 	a := w.do("GET", "/health", "")
 	want := map[string]any{
 		"status": "ok", "workerStatus": "idle", "containerId": "box", "version": "v1", "timestamp": "2026-01-02T03:04:05.000Z",
+		"sandbox": map[string]any{"mode": "basic", "missing": []any{"tcp"}},
 	}
 	if diff := cmp.Diff(want, a.body); diff != "" || a.status != 200 {
 		t.Errorf("%d %s", a.status, diff)

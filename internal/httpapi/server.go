@@ -58,11 +58,18 @@ type Config struct {
 	Hurry             <-chan struct{} // closed: a job that goes on after the end of Serve's context is stopped now; nil: never
 	Storage           string          // what the sessions listing calls the store: "minio", "directory"
 	ContainerID       string
+	Sandbox           Sandbox
 	Version           string
 	Guard             *localpeer.Guard // says whose connections Serve refuses; nil: nobody's
 	Now               func() time.Time
 	Log               zerolog.Logger
 	Timing            Timing
+}
+
+// Sandbox is what /health tells of the agent's.
+type Sandbox struct {
+	Mode    string   `json:"mode"`
+	Missing []string `json:"missing"` // the layers that the kernel lacks
 }
 
 // Timing bounds what clients may take. Its zero value is what a worker uses.

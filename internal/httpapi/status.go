@@ -52,12 +52,13 @@ func (s *Server) leaving() bool {
 // health tells that the process lives, whatever else is away.
 func (s *Server) health(c *gin.Context) {
 	s.answer(c, http.StatusOK, struct {
-		Status       string `json:"status"`
-		WorkerStatus string `json:"workerStatus"`
-		ContainerID  string `json:"containerId"`
-		Version      string `json:"version"`
-		Timestamp    string `json:"timestamp"`
-	}{"ok", s.State(), s.cfg.ContainerID, s.cfg.Version, timestamp(s.cfg.Now())})
+		Status       string  `json:"status"`
+		WorkerStatus string  `json:"workerStatus"`
+		ContainerID  string  `json:"containerId"`
+		Version      string  `json:"version"`
+		Sandbox      Sandbox `json:"sandbox"`
+		Timestamp    string  `json:"timestamp"`
+	}{"ok", s.State(), s.cfg.ContainerID, s.cfg.Version, s.cfg.Sandbox, timestamp(s.cfg.Now())})
 }
 
 // ready tells whether a job could be stored.

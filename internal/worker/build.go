@@ -100,7 +100,7 @@ func build(
 		DefaultProvider: cfg.Provider, DefaultCredential: cfg.Credential,
 		BaseURLs:     map[string]string{"claude-code": cfg.AnthropicBaseURL, "codex": cfg.OpenAIBaseURL},
 		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, Origins: cfg.CORSOrigins, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
-		Guard: guard(cfg), ContainerID: container, Version: opts.Version, Now: time.Now, Log: opts.Log,
+		Guard: guard(cfg), ContainerID: container, Version: opts.Version, Sandbox: told(cfg.Sandbox), Now: time.Now, Log: opts.Log,
 	})
 	return p, nil
 }

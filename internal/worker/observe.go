@@ -34,15 +34,15 @@ func (p *parts) openObservers(ctx context.Context, cfg config.Config, opts Optio
 	return all, nil
 }
 
-// serveMetrics answers scrapes until stop is called, which is after the end of ctx: the last scrape is of a worker that is
-// done. stop waits for answers that have begun.
-func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logger) (stop func(), err error) {
+// serveMetrics answers scrapes at the address that it returns (nil: there are none) until stop is called, which is after the
+// end of ctx: the last scrape is of a worker that is done. stop waits for answers that have begun.
+func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logger) (at net.Addr, stop func(), err error) {
 	if p.metrics == nil {
-		return func() {}, nil
+		return nil, func() {}, nil
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on METRICS_ADDR: %w", err)
+		return nil, nil, fmt.Errorf("listen on METRICS_ADDR: %w", err)
 	}
 	log.Info().Str("addr", ln.Addr().String()).Msg("serving metrics")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -53,7 +53,7 @@ func (p *parts) serveMetrics(ctx context.Context, addr string, log zerolog.Logge
 			log.Error().Err(err).Msg("metrics are not served any more")
 		}
 	}()
-	return func() { cancel(); <-done }, nil
+	return ln.Addr(), func() { cancel(); <-done }, nil
 }
 
 // linger gives Prometheus the time to take the numbers of a job that is over, unless ctx ends.

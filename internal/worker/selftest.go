@@ -23,7 +23,7 @@ var programs = []string{"git", "claude", "codex"}
 
 // SelfTest tries what every job needs and nobody else can be blamed for: that the worker can write to its STATE_DIR and the
 // agent to WORKSPACE_DIR, and that git and each installed assistant start under the agent's uid. It asks nothing of the
-// network. The error names everything that is wrong.
+// network, and its agent is in the sandbox of a job's. The error names everything that is wrong.
 func SelfTest(ctx context.Context, cfg config.Config, opts Options) error {
 	state, removeState, err := stateDir(cfg.StateDir)
 	if err != nil {
@@ -33,14 +33,14 @@ func SelfTest(ctx context.Context, cfg config.Config, opts Options) error {
 	if err := probeState(state); err != nil {
 		return err
 	}
-	agent, err := agentproc.Start(ctx, agentproc.Config{UID: cfg.AgentUID, Path: opts.Path})
+	if err := checkSandbox(cfg.Sandbox, opts.Log); err != nil {
+		return err
+	}
+	agent, err := launch(ctx, cfg, opts.Path, policy(cfg, opts.Path))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = agent.Close() }() // what it says of left processes concerns nobody yet
-	if err := agentproc.PrepareDir(ctx, agent, cfg.WorkspaceDir); err != nil {
-		return fmt.Errorf("WORKSPACE_DIR: %w", err)
-	}
 	return tryPrograms(ctx, agent, cfg.WorkspaceDir, opts)
 }
 

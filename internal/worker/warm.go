@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -10,15 +12,19 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/config"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/sandbox"
 )
 
-// warmAgent is the supervisor of the one job that a worker expects, started while it is idle: a start of this program
-// takes longer than everything else that comes before a job's first event. It also finds out whether the agent can work
-// in WORKSPACE_DIR, which would otherwise be the first job's failure.
+// warmAgent is the supervisor of the one job that a worker expects, started while it is idle: a start of this program and
+// its sandbox take longer than everything else that comes before a job's first event. It also finds out whether the agent
+// can work in WORKSPACE_DIR, which would otherwise be the first job's failure.
 type warmAgent struct {
-	cfg       agentproc.Config
-	workspace string
-	log       zerolog.Logger
+	cfg  config.Config
+	opts Options
+	log  zerolog.Logger
+
+	started chan struct{}   // closed when start has done what it can
+	policy  *sandbox.Policy // nil: no sandbox. It is set before that.
 
 	mu     sync.Mutex
 	agent  *agentproc.Agent
@@ -26,25 +32,46 @@ type warmAgent struct {
 }
 
 func newWarmAgent(cfg config.Config, opts Options) *warmAgent {
-	return &warmAgent{cfg: agentproc.Config{UID: cfg.AgentUID, Path: opts.Path}, workspace: cfg.WorkspaceDir, log: opts.Log}
+	return &warmAgent{cfg: cfg, opts: opts, log: opts.Log, started: make(chan struct{})}
 }
 
-// start starts the agent that take will hand out. What is wrong is logged; the job will fail by it.
-func (w *warmAgent) start(ctx context.Context) {
+// start starts the agent that take will hand out, of a worker that listens at the addresses. What is wrong is logged; the job will
+// fail by it. It is called once.
+func (w *warmAgent) start(ctx context.Context, addrs ...net.Addr) {
+	defer close(w.started)
+	w.policy = policy(w.cfg, w.opts.Path, addrs...)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	agent, err := agentproc.Start(ctx, w.cfg)
+	agent, err := launch(ctx, w.cfg, w.opts.Path, w.policy)
 	if err != nil {
-		w.log.Error().Err(err).Msg("the agent's supervisor does not start: jobs will fail")
+		if ctx.Err() == nil {
+			w.log.Error().Err(err).Msg("the agent cannot be started: jobs will fail")
+		}
 		return
-	}
-	if err := agentproc.PrepareDir(ctx, agent, w.workspace); err != nil && ctx.Err() == nil {
-		w.log.Error().Err(err).Msg("WORKSPACE_DIR cannot be used: jobs will fail")
 	}
 	if os.Getuid() != 0 {
 		w.log.Warn().Int("uid", agent.UID()).Msg("not root: the agent runs under the worker's own uid and can read what the worker can")
 	}
 	w.keep(agent)
+}
+
+// launch starts an agent that can work in WORKSPACE_DIR, in a sandbox if there is a policy.
+func launch(ctx context.Context, cfg config.Config, path string, policy *sandbox.Policy) (*agentproc.Agent, error) {
+	agent, err := agentproc.Start(ctx, agentproc.Config{UID: cfg.AgentUID, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	err = agentproc.PrepareDir(ctx, agent, cfg.WorkspaceDir)
+	if err != nil {
+		err = fmt.Errorf("WORKSPACE_DIR: %w", err)
+	} else if policy != nil {
+		err = agent.Confine(ctx, *policy)
+	}
+	if err != nil {
+		_ = agent.Close()
+		return nil, err
+	}
+	return agent, nil
 }
 
 func (w *warmAgent) keep(agent *agentproc.Agent) {
@@ -57,8 +84,13 @@ func (w *warmAgent) keep(agent *agentproc.Agent) {
 	w.agent = agent
 }
 
-// take hands the agent out, to the first who asks; others, and those who come too early, get one of their own.
+// take hands the agent out, to the first who asks; others get one of their own. Who comes early waits for it.
 func (w *warmAgent) take(ctx context.Context) (*agentproc.Agent, error) {
+	select {
+	case <-w.started:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	w.mu.Lock()
 	agent := w.agent
 	w.agent = nil
@@ -66,7 +98,7 @@ func (w *warmAgent) take(ctx context.Context) (*agentproc.Agent, error) {
 	if agent != nil {
 		return agent, nil
 	}
-	return agentproc.Start(ctx, w.cfg)
+	return launch(ctx, w.cfg, w.opts.Path, w.policy)
 }
 
 // close ends an agent that nobody took.

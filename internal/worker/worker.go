@@ -39,6 +39,9 @@ type Options struct {
 // worker then returns at once, a busy one finishes its job if the grace allows. An error is the worker's own fault; a
 // job that failed is not one.
 func Run(ctx context.Context, cfg config.Config, opts Options) error {
+	if err := checkSandbox(cfg.Sandbox, opts.Log); err != nil {
+		return err
+	}
 	state, removeState, err := stateDir(cfg.StateDir)
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if err != nil {
 		return err
 	}
-	stopMetrics, err := parts.serveMetrics(ctx, cfg.MetricsAddr, opts.Log)
+	metricsAddr, stopMetrics, err := parts.serveMetrics(ctx, cfg.MetricsAddr, opts.Log)
 	if err != nil {
 		return err
 	}
@@ -63,7 +66,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if opts.Listening != nil {
 		opts.Listening(ln.Addr())
 	}
-	go warm.start(ctx)
+	go warm.start(ctx, ln.Addr(), metricsAddr)
 	begun := time.Now()
 	grace, cancel := outliving(ctx, cfg.StopGrace)
 	defer cancel()
