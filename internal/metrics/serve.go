@@ -19,12 +19,12 @@ const (
 	farewell = time.Second
 )
 
-// Serve answers GET /metrics on ln until ctx ends, and then finishes the answers that it has begun: the last one may be the
+// Serve answers GET /metrics on ln until ctx ends, but not to whom Config.Guard refuses, and then finishes the answers that it has begun: the last one may be the
 // only one that tells of a job's end. The error is a listener that failed.
 func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
-	server := &http.Server{Handler: mux, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: m.admitting(mux), ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: time.Minute, ConnContext: m.guard.Watch}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
 	select {
@@ -38,6 +38,17 @@ func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 		_ = server.Close()
 	}
 	return nil
+}
+
+// admitting refuses before anything counts as a scrape.
+func (m *Metrics) admitting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := m.guard.Admit(r.Context()); err != nil {
+			http.Error(w, "the worker does not serve its own agent", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Handler answers scrapes.
