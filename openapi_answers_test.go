@@ -218,7 +218,7 @@ func (w worker) serve(t *testing.T) *httptest.Server {
 	t.Helper()
 	cfg := httpapi.Config{
 		Sandbox: httpapi.Sandbox{Mode: "basic", Missing: []string{"tcp", "signals"}},
-		Runner: w, Snapshots: shownFiles{}, Sessions: w.sessions, Providers: all.New(all.Config{Script: true}),
+		Runner:  w, Snapshots: shownFiles{}, Sessions: w.sessions, Providers: all.New(all.Config{Script: true}),
 		CheckRepoURL: gitops.New(gitops.Config{}).CheckURL, ContainerID: shownContainer, Version: shownVersion, Storage: "minio",
 		Now: time.Now, Log: zerolog.Nop(),
 	}
