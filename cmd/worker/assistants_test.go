@@ -18,9 +18,14 @@ type assistant struct {
 	name  string
 	shell func(command string) modeltest.Call
 	sleep string // an argument by which its tools are found among the processes
+
+	obeyed []string // what of a hostile repository runs where it is trusted
 }
 
-var assistants = []assistant{{"claude-code", modeltest.Bash, "5151.17"}, {"codex", modeltest.Exec, "5252.17"}}
+var assistants = []assistant{
+	{"claude-code", modeltest.Bash, "5151.17", []string{"claude-SessionStart", "claude-mcp"}},
+	{"codex", modeltest.Exec, "5252.17", []string{"codex-mcp"}},
+}
 
 // sleeps is a call that outlives every test, with a child that has left its process group.
 func (a assistant) sleeps() modeltest.Call {

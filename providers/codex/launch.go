@@ -49,7 +49,9 @@ var settings = []string{
 	`history.persistence="none"`,
 	`features.plugins=false`, // else it asks other hosts at each start
 	`features.apps=false`,
-	`project_doc_max_bytes=0`, // the instructions are given
+	`features.skill_mcp_dependency_install=false`, // a skill of the repository could name a server to run
+	`skills.include_instructions=false`,           // nor does the repository have others than AGENTS.md
+	`project_doc_max_bytes=0`,                     // the instructions are given
 	`shell_environment_policy.ignore_default_excludes=false`,
 }
 
