@@ -7,7 +7,7 @@ FUZZTIME  ?= 20s
 WORKERS   ?= 2
 BENCH     ?= .
 PKGS      ?= ./...
-SOAK      ?= -kills 60 -crashes 10 -freezes 20
+SOAK      ?= -kills 60 -crashes 10 -freezes 20 -outages 20
 AS_WORKER := $(CURDIR)/scripts/as-worker
 
 # The cache of the tools, as scripts/tools.sh and internal/tooltest know it.
@@ -24,7 +24,7 @@ demo: ## run a real job through a worker of its own, with Go and git alone
 test: tools check ## install what is missing, check, and run every test against real parts
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 10m -exec $(AS_WORKER) $(PKGS)
 
-soak: tools ## kill and freeze whole workers at many random points of a job; SOAK="-kills 9 -seed 1" for others
+soak: tools ## kill and freeze workers and MinIO at many random points of a job; SOAK="-kills 9 -seed 1" for others
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -count 1 -v -timeout 60m -parallel 6 -exec $(AS_WORKER) -run '^TestCampaign' ./cmd/worker $(SOAK)
 
 check: lint ## format, go vet and the linters, without the tests

@@ -19,6 +19,7 @@ var (
 	campaignKills   = flag.Int("kills", 1, "how many workers are killed at random points of a job")
 	campaignCrashes = flag.Int("crashes", 1, "how often two are killed in a row")
 	campaignFreezes = flag.Int("freezes", 1, "how many are frozen until they have a successor")
+	campaignOutages = flag.Int("outages", 1, "how often MinIO is killed at random points of a job")
 )
 
 // storedWithin is what clients are promised: an event that is older is in storage.
@@ -35,7 +36,6 @@ type campaign struct {
 	name string
 	seed uint64
 	host *githost.Host
-	env  map[string]string
 	pace *pace
 
 	mu    sync.Mutex
@@ -53,7 +53,7 @@ type tally struct {
 	oldest                   time.Duration // of those that were not stored
 }
 
-func newCampaign(t *testing.T, name string, env map[string]string) *campaign {
+func newCampaign(t *testing.T, name string) *campaign {
 	t.Helper()
 	host, err := githost.Start(githost.Config{Token: gitToken})
 	if err != nil {
@@ -61,7 +61,7 @@ func newCampaign(t *testing.T, name string, env map[string]string) *campaign {
 	}
 	t.Cleanup(func() { _ = host.Close() })
 	host.Fail("", githost.Fault{SlowBy: 5 * time.Millisecond}) // a clone and a push take as long as they do elsewhere
-	c := &campaign{name: name, seed: *campaignSeed, host: host, env: with(env, "LEASE_TTL", leaseTTL.String()), pace: newPace(), tally: tally{hit: map[string]int{}}}
+	c := &campaign{name: name, seed: *campaignSeed, host: host, pace: newPace(), tally: tally{hit: map[string]int{}}}
 	if c.seed == 0 {
 		c.seed = rand.Uint64()
 	}

@@ -18,12 +18,13 @@ import (
 // session over and has done a job of its own. Thawed, they must leave everything as it is.
 func TestCampaignFreezes(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, "freezes", minioEnv(t))
+	c := newCampaign(t, "freezes")
+	base := minioEnv(t)
 	t.Run("session", func(t *testing.T) {
 		for number := range *campaignFreezes {
 			t.Run(fmt.Sprint(number), func(t *testing.T) {
 				t.Parallel()
-				s := c.startSaga(t, number)
+				s := c.startSaga(t, number, base)
 				if number%4 != 0 {
 					s.recover() // so that there is something to restore
 				}

@@ -14,12 +14,13 @@ const sagaKills = 3
 // was saved, pushed, or said two seconds before.
 func TestCampaignKills(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, "kills", minioEnv(t))
+	c := newCampaign(t, "kills")
+	base := minioEnv(t)
 	t.Run("session", func(t *testing.T) {
 		for first := 0; first < *campaignKills; first += sagaKills {
 			t.Run(fmt.Sprint(first), func(t *testing.T) {
 				t.Parallel()
-				s := c.startSaga(t, first)
+				s := c.startSaga(t, first, base)
 				for turn := first; turn < min(first+sagaKills, *campaignKills); turn++ {
 					s.crash(turn)
 					s.recover()
@@ -34,12 +35,13 @@ func TestCampaignKills(t *testing.T) {
 // TestCampaignCrashesInARow kills the worker that resumes the session of a killed one, too.
 func TestCampaignCrashesInARow(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, "crashes", minioEnv(t))
+	c := newCampaign(t, "crashes")
+	base := minioEnv(t)
 	t.Run("session", func(t *testing.T) {
 		for number := range *campaignCrashes {
 			t.Run(fmt.Sprint(number), func(t *testing.T) {
 				t.Parallel()
-				s := c.startSaga(t, number)
+				s := c.startSaga(t, number, base)
 				s.crash(number)
 				s.crash(number + 1)
 				s.recover()

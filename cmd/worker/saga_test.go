@@ -21,6 +21,7 @@ import (
 type saga struct {
 	t        testing.TB
 	c        *campaign
+	env      map[string]string
 	random   *rand.Rand
 	id, repo string
 	repoURL  string
@@ -31,10 +32,10 @@ type saga struct {
 	kept     []string  // what jobs have left in the session and not in the repository
 }
 
-// startSaga makes a repository of its own for a session of its own.
-func (c *campaign) startSaga(t *testing.T, number int) *saga {
+// startSaga makes a repository of its own for a session of its own. env is that of its workers.
+func (c *campaign) startSaga(t *testing.T, number int, env map[string]string) *saga {
 	t.Helper()
-	s := &saga{t: t, c: c, random: c.random(number), id: fmt.Sprintf("%s-%d", c.name, number)}
+	s := &saga{t: t, c: c, env: with(env, "LEASE_TTL", leaseTTL.String()), random: c.random(number), id: fmt.Sprintf("%s-%d", c.name, number)}
 	s.repo = "acme/" + s.id
 	files := map[string]string{"README.md": "# Saga\n", ".gitignore": "kept/\n"}
 	noise := rand.NewChaCha8([32]byte{byte(number)})
@@ -47,8 +48,8 @@ func (c *campaign) startSaga(t *testing.T, number int) *saga {
 	s.git("config", "core.logAllRefUpdates", "always") // so that the host can tell what it ever showed
 	var err error
 	s.store, err = storage.NewMinIO(storage.MinIOConfig{
-		Endpoint: c.env["MINIO_ENDPOINT"], AccessKey: secret.New(c.env["MINIO_ACCESS_KEY"]), SecretKey: secret.New(c.env["MINIO_SECRET_KEY"]),
-		Bucket: c.env["MINIO_BUCKET"], Region: "us-east-1",
+		Endpoint: env["MINIO_ENDPOINT"], AccessKey: secret.New(env["MINIO_ACCESS_KEY"]), SecretKey: secret.New(env["MINIO_SECRET_KEY"]),
+		Bucket: env["MINIO_BUCKET"], Region: "us-east-1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,10 +76,10 @@ echo done >> work-%[1]d.txt`, s.jobs, lines, strings.Repeat("x", 1+s.random.IntN
 // elsewhere is the environment of a worker on another machine; of one on the same, by chance.
 func (s *saga) elsewhere(always bool) map[string]string {
 	if !always && s.random.IntN(2) == 0 {
-		return s.c.env
+		return s.env
 	}
 	fresh := env(s.t)
-	return with(s.c.env, "WORKSPACE_DIR", fresh["WORKSPACE_DIR"], "STATE_DIR", fresh["STATE_DIR"])
+	return with(s.env, "WORKSPACE_DIR", fresh["WORKSPACE_DIR"], "STATE_DIR", fresh["STATE_DIR"])
 }
 
 // resume lets a worker take the session as soon as it can be had, and do a job.
@@ -160,7 +161,10 @@ func (b before) saved(attempt int) bool {
 	return b.m.Snapshot != nil && attempt > 0 && strings.HasPrefix(b.m.Snapshot.Objects[0], fmt.Sprintf("snapshot/%08d.", attempt))
 }
 
-var foundFile = regexp.MustCompile(`found \[kept/(\d+)\]`)
+var (
+	foundFile    = regexp.MustCompile(`found \[kept/(\d+)\]`)
+	storageError = regexp.MustCompile(`^\{"type":"error",.*"code":"storage_error"`)
+)
 
 // continued checks that a job which has succeeded went on from where the session was.
 func (s *saga) continued(was before, next *stream) {

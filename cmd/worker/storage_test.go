@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,8 +32,8 @@ func TestStorageAwayAtTheEnd(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			host, repoURL := startGit(t)
 			server, base := ownMinIO(t)
-			p := startWorker(t, with(base, "SAVE_TIMEOUT", tt.saveTimeout, "LEASE_TTL", "20s"))
-			s := p.post(script("echo working; sleep 1; echo done > done.txt", "github", github(repoURL), "websiteSessionId", "away"))
+			p := startWorker(t, with(base, "SAVE_TIMEOUT", tt.saveTimeout))
+			s := p.post(script("echo working; sleep 1; echo work > done.txt", "github", github(repoURL), "websiteSessionId", "away"))
 			s.until(says("working"))
 			server.Stop(t)
 			if tt.back {
@@ -48,7 +49,90 @@ func TestStorageAwayAtTheEnd(t *testing.T) {
 			if code := p.exited(); code != 0 {
 				t.Errorf("exit status %d", code)
 			}
+			if !tt.back {
+				server.Start(t)
+			}
+			s = postWhenFree(startWorker(t, base), script("cat done.txt", "github", github(repoURL), "websiteSessionId", "away"))
+			s.until(says("work"))
+			if s.completed(); s.events[0]["resuming"] != true {
+				t.Errorf("the resume:\n%s", s)
+			}
 		})
+	}
+}
+
+// postWhenFree sends a request until the session is not another worker's any more.
+func postWhenFree(p *proc, request map[string]any) (s *stream) {
+	p.t.Helper()
+	waitFor(p.t, "the session is free", func() bool {
+		status, stream, body := p.tryPost(request)
+		if s = stream; s == nil && status != http.StatusConflict {
+			p.t.Fatalf("%d %s", status, body)
+		}
+		return s != nil
+	})
+	return s
+}
+
+// Before a job has begun, storage that is away costs nothing but an answer: the same worker takes it a moment later.
+func TestStorageAwayAtTheStart(t *testing.T) {
+	t.Parallel()
+	_, repoURL := startGit(t)
+	server, base := ownMinIO(t)
+	startWorker(t, base).post(script("echo one > one.txt", "github", github(repoURL), "websiteSessionId", "away")).completed()
+	p := startWorker(t, base)
+	request := script("cat one.txt", "github", github(repoURL), "websiteSessionId", "away")
+	server.Stop(t)
+	status, _, body := p.tryPost(request)
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, `"storage_error"`) {
+		t.Errorf("without storage: %d %s", status, body)
+	}
+	if got := p.status(); got != http.StatusOK {
+		t.Errorf("the worker is not idle after it: %d", got)
+	}
+	server.Start(t)
+	s := p.post(request)
+	s.until(says("one"))
+	s.completed()
+}
+
+// TestStorageAwayForLongerThanTheLease lets another worker try for the session all the time. The lease looks expired when
+// storage is back, but its holder lives and keeps it.
+func TestStorageAwayForLongerThanTheLease(t *testing.T) {
+	t.Parallel()
+	_, repoURL := startGit(t)
+	server, base := ownMinIO(t)
+	base = with(base, "LEASE_TTL", "4s")
+	job := script("echo working; sleep 9; echo worked", "github", github(repoURL), "websiteSessionId", "away")
+	p, other := startWorker(t, base), startWorker(t, with(base, "WORKSPACE_DIR", env(t)["WORKSPACE_DIR"]))
+	s := p.post(job)
+	s.until(says("working"))
+	server.Stop(t)
+	back := time.AfterFunc(6*time.Second, func() { server.Start(t) }) // LEASE_TTL and a second, and one more
+	defer back.Stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.until(says("worked"))
+	}()
+	refused := map[int]int{}
+	for {
+		status, _, body := other.tryPost(job)
+		select {
+		case <-ended:
+			if refused[http.StatusConflict] == 0 || refused[http.StatusServiceUnavailable] == 0 {
+				t.Errorf("answers to the other worker's tries: %v", refused)
+			}
+			s.completed()
+			if code := p.exited(); code != 0 {
+				t.Errorf("exit status %d", code)
+			}
+			return
+		default:
+		}
+		if refused[status]++; status != http.StatusConflict && status != http.StatusServiceUnavailable {
+			t.Fatalf("another worker got the session: %d %s", status, body)
+		}
 	}
 }
 
