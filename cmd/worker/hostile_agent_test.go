@@ -134,6 +134,7 @@ func reachForTheWorker(t *testing.T) {
 		{"secrets of any process", `^canary in any other process$`, `^canary in its own child$`},
 		{"folders of the worker", `folder`, `folder`},
 		{"signals", `signal`, `signal (0|19|18)$`},
+		{"port", `^port of the worker$`, `^port of nobody$`},
 		{"API", `^API`, `^API [^i]`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -192,7 +192,7 @@ func inheritedThings(t *testing.T) {
 	}
 	const open = `ulimit -c "$(ulimit -Hc)"; exec 7<"$0"; exec "$@"`
 	// The script itself comes by descriptor 3, and the list of them by 4.
-	const look = `echo files $(ls /proc/self/fd); cat <&7; echo core $(ulimit -c) $(ulimit -Hc)`
+	const look = `echo files $(ls /proc/self/fd); cat <&7; echo core $(ulimit -c) $(ulimit -Hc); grep -E '^(Uid|Groups|Cap|NoNew)' /proc/self/status | tr '\t\n' ' ;'`
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -202,8 +202,14 @@ func inheritedThings(t *testing.T) {
 	if got := s.String(); strings.Contains(got, "canary-in-a-file") || !strings.Contains(got, `"files 0 1 2 3 4"`) || !strings.Contains(got, `"core 0 0"`) {
 		t.Errorf("the agent inherited something:\n%s", got)
 	}
+	const nothing = "0000000000000000"
+	for _, want := range []string{"Uid: 10001 10001 10001 10001;", "CapPrm: " + nothing, "CapEff: " + nothing, "CapAmb: " + nothing, "NoNewPrivs: 1;"} {
+		if got := s.String(); !strings.Contains(got, want) || strings.Contains(got, "Groups: 0") {
+			t.Errorf("the agent is not %s:\n%s", want, got)
+		}
+	}
 	out, err := exec.Command("/bin/sh", "-c", open, secret, "/bin/sh", "-c", look).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "canary-in-a-file") || strings.Contains(string(out), "core 0 0") {
+	if err != nil || !strings.Contains(string(out), "canary-in-a-file") || strings.Contains(string(out), "core 0 0") || !strings.Contains(string(out), "NoNewPrivs: 0;") || strings.Contains(string(out), "CapEff: "+nothing) {
 		t.Errorf("the control fails: %v\n%s", err, out)
 	}
 }

@@ -98,29 +98,31 @@ func searchStore(t *testing.T, dir string, secrets ...string) {
 	}
 }
 
-// TestCredentialsAreNotSaved looks for the credentials in the unpacked snapshot of a session of the real CLI.
+// TestCredentialsAreNotSaved looks for the credentials in the unpacked snapshots of sessions of the real CLIs.
 func TestCredentialsAreNotSaved(t *testing.T) {
-	_, repoURL := startGit(t)
-	model := modeltest.StartTest(t,
-		modeltest.Turn{Text: "Looking.", Calls: []modeltest.Call{modeltest.Bash("env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -r CANARY $HOME . 2>/dev/null; echo looked")}},
-		modeltest.Turn{Text: "Nothing."},
-	)
-	base := env(t)
-	p := startWorker(t, claudeEnv(t, base, model))
-	s := p.post(claude("Look for secrets", "github", github(repoURL), "websiteSessionId", "saved"))
-	s.until(says("looked"))
-	s.completed()
-	p.exited()
-	if strings.Contains(s.raw.String(), "[redacted]") {
-		t.Errorf("the agent's tool saw a credential:\n%s", s)
-	}
-	for _, text := range [][]byte{s.raw.Bytes(), []byte(p.logs.String())} {
-		if found := leaks(text, gitToken, modelKey); len(found) > 0 {
-			t.Error(found)
-		}
-	}
-	if searched, found := searchSnapshots(t, base["STORAGE_DIR"], gitToken, modelKey); searched != 1 || len(found) > 0 {
-		t.Errorf("found in %d snapshots: %v", searched, found)
+	const look = "env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -r CANARY $HOME . 2>/dev/null; echo looked"
+	for _, a := range assistants {
+		t.Run(a.name, func(t *testing.T) {
+			_, repoURL := startGit(t)
+			model := modeltest.StartTest(t, modeltest.Turn{Text: "Looking.", Calls: []modeltest.Call{a.shell(look)}}, modeltest.Turn{Text: "Nothing."})
+			base := env(t)
+			p := a.worker(t, base, model)
+			s := p.post(a.request("Look for secrets", "github", github(repoURL), "websiteSessionId", "saved"))
+			s.until(says("looked"))
+			s.completed()
+			p.exited()
+			if strings.Contains(s.raw.String(), "[redacted]") {
+				t.Errorf("the agent's tool saw a credential:\n%s", s)
+			}
+			for _, text := range [][]byte{s.raw.Bytes(), []byte(p.logs.String())} {
+				if found := leaks(text, gitToken, modelKey); len(found) > 0 {
+					t.Error(found)
+				}
+			}
+			if searched, found := searchSnapshots(t, base["STORAGE_DIR"], gitToken, modelKey); searched != 1 || len(found) > 0 {
+				t.Errorf("found in %d snapshots: %v", searched, found)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,6 +197,8 @@ func onAPI(at targets) []attempt {
 		asking("sessions", "", http.MethodGet, at.URL+"/sessions"),
 		asking("delete a session", "", http.MethodDelete, at.URL+"/sessions/other"),
 		asking("metrics", "", http.MethodGet, at.Metrics),
+		{name: "port of the worker", try: func(targets) error { return occupy("127.0.0.1:" + port) }},
+		{name: "port of nobody", try: func(targets) error { return occupy("127.0.0.1:0") }},
 		{name: "API in a user namespace", try: func(targets) error { return namespaced(at.URL + "/status") }},
 		{name: "API leave before the answer", ends: true, try: func(targets) error { return leave(port, -1) }},
 		{name: "API reset before the answer", ends: true, try: func(targets) error { return leave(port, 0) }},
@@ -227,6 +230,20 @@ func ask(from, method, url string) error {
 		return fmt.Errorf("403 %s", text)
 	}
 	return nil
+}
+
+// occupy listens at an address, beside whoever does already if that may be.
+func occupy(addr string) error {
+	share := func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		})
+	}
+	ln, err := (&net.ListenConfig{Control: share}).Listen(context.Background(), "tcp4", addr)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 // leave asks for the job's end and is gone before anybody can look who it was. What comes of it is seen by the job's end.
