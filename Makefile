@@ -22,7 +22,7 @@ demo: ## run a real job through a worker of its own, with Go and git alone
 	@$(GO) run ./cmd/aicw demo
 
 test: tools check ## install what is missing, check, and run every test against real parts
-	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 10m -exec $(AS_WORKER) $(PKGS)
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 20m -exec $(AS_WORKER) $(PKGS)
 
 soak: tools ## kill and freeze workers and MinIO at many random points of a job; SOAK="-kills 9 -seed 1" for others
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -count 1 -v -timeout 60m -parallel 6 -exec $(AS_WORKER) -run '^TestCampaign' ./cmd/worker $(SOAK)
