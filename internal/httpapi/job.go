@@ -75,8 +75,8 @@ func (s *Server) run(j *job, spec orchestrator.Job) {
 		return
 	}
 	j.cancel(nil)
+	close(s.jobOver) // first: who has waited for j.over asks whether it was a job's end
 	close(j.over)
-	close(s.jobOver)
 }
 
 // panicError is a panic that was caught.
