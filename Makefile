@@ -1,6 +1,6 @@
 # Few verbs; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check lint bench dev fuzz tools up down
+.PHONY: help demo test soak check lint bench dev fuzz tools up down test-swarm
 
 GO        ?= go
 FUZZTIME  ?= 20s
@@ -16,7 +16,7 @@ LINT   = $(CACHE)/$(shell scripts/tools.sh --folder golangci-lint)/bin/golangci-
 MINIO  = $(CACHE)/$(shell scripts/tools.sh --folder minio)/bin/minio
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run a real job through a worker of its own, with Go and git alone
 	@$(GO) run ./cmd/aicw demo
@@ -41,6 +41,9 @@ bench: tools ## measure a worker as a whole, and the benchmarks of the packages
 
 dev: ## run a worker with .env, and again after each job
 	@scripts/dev
+
+test-swarm: ## try the fleet on a real Swarm on this machine; FLAGS="-run Forty" for a part
+	@scripts/test-swarm $(FLAGS)
 
 up: ## run the fleet on this machine with Docker Compose, WORKERS (2) workers, http://localhost:5001
 	@deploy/compose.sh up $(WORKERS)

@@ -113,6 +113,14 @@ var effects = map[string]func(t *testing.T){
 	"SCRIPT_PROVIDER": func(t *testing.T) {
 		wantRefused(t, with(env(t), "SCRIPT_PROVIDER", ""), script("true"), "unsupported_provider", "codingAssistantProvider")
 	},
+	"SESSION_TTL": func(t *testing.T) {
+		vars := env(t)
+		startWorker(t, vars).post(script("true", "websiteSessionId", "old")).completed()
+		keeping := startWorker(t, vars)
+		sweeping := startWorker(t, with(vars, "SESSION_TTL", "1s"))
+		waitFor(t, "the session is deleted", func() bool { return strings.Contains(sweeping.logs.String(), "old sessions deleted") })
+		wantStatus(t, keeping, "GET", "/sessions/old", http.StatusNotFound)
+	},
 	"LOG_LEVEL": func(t *testing.T) {
 		for _, level := range []string{"debug", "info"} {
 			p := startWorker(t, with(env(t), "LOG_LEVEL", level))

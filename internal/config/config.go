@@ -59,6 +59,7 @@ type Config struct {
 	StopGrace   time.Duration
 	MinUptime   time.Duration // 0: none
 	LeaseTTL    time.Duration
+	SessionTTL  time.Duration // 0: sessions are kept
 	SaveTimeout time.Duration
 	LogLevel    zerolog.Level
 

@@ -62,7 +62,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"GITHUB_ACCESS_TOKEN": "ghp_canary", "GIT_TOKEN_HOSTS": "git.example.com, 127.0.0.1:3000", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1234/v", "DB_BASE_URL": "https://db.example/api", "MAX_BODY_BYTES": "1024",
 		"BRANCH_PREFIX": "bots/aicw", "GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.com", "GIT_ALLOW_HTTP": "1",
 		"GIT_ALLOWED_HOSTS": "github.com, *.example.com:8443,,127.0.0.1", "GIT_TIMEOUT": "3m", "GIT_MAX_BYTES": "1000", "AGENT_UID": "500", "JOB_TIMEOUT": "1h", "IDLE_TIMEOUT": "7m", "MIN_UPTIME": "4s",
-		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
+		"STOP_GRACE": "35m", "LEASE_TTL": "500ms", "SESSION_TTL": "720h", "SAVE_TIMEOUT": "5s", "SCRIPT_PROVIDER": "true", "ALLOW_ANONYMOUS": "true",
 		"CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
 		"SANDBOX":      "Strict", "SANDBOX_READ": "/srv/tools, /data", "SANDBOX_CLOSED_PORTS": "80, 9000", "SANDBOX_USER_NAMESPACES": "true",
 		"LOG_LEVEL":    "DEBUG",
@@ -91,7 +91,7 @@ func TestEveryVariableIsRead(t *testing.T) {
 		BranchPrefix: "bots/aicw", GitAuthorName: "Bot", GitAuthorEmail: "bot@example.com", GitAllowHTTP: true,
 		GitAllowedHosts: []string{"github.com", "*.example.com:8443", "127.0.0.1"}, GitTimeout: 3 * time.Minute, GitMaxBytes: 1000, AgentUID: 500,
 		Sandbox:    config.Sandbox{Mode: config.SandboxStrict, Read: []string{"/srv/tools", "/data"}, ClosedPorts: []uint16{80, 9000}, UserNamespaces: true},
-		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SaveTimeout: 5 * time.Second,
+		JobTimeout: time.Hour, IdleTimeout: 7 * time.Minute, MinUptime: 4 * time.Second, StopGrace: 35 * time.Minute, LeaseTTL: 500 * time.Millisecond, SessionTTL: 720 * time.Hour, SaveTimeout: 5 * time.Second,
 		LogLevel: zerolog.DebugLevel, MetricsAddr: ":9090", TracesURL: "http://collector:4318",
 	}
 	if diff := cmp.Diff(want, got, bySecret); diff != "" {
@@ -178,7 +178,7 @@ func TestWrongValues(t *testing.T) {
 		"JOB_TIMEOUT":       {"30", "0s", "-1m", "soon"},
 		"IDLE_TIMEOUT":      {"10", "0s"},
 		"MIN_UPTIME":        {"4", "-1s"},
-		"STOP_GRACE":        {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"},
+		"STOP_GRACE":        {"x"}, "LEASE_TTL": {"0"}, "SAVE_TIMEOUT": {"1"}, "SESSION_TTL": {"-1h", "30d"},
 		"SANDBOX":                 {"on", "true"},
 		"SANDBOX_READ":            {"tools"},
 		"SANDBOX_CLOSED_PORTS":    {"0", "http", "80;443", "65536", "none"},

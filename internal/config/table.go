@@ -168,6 +168,10 @@ var table = []entry{
 		positive(func(c *Config) *time.Duration { return &c.LeaseTTL }),
 	},
 	{
+		Variable{Name: "SESSION_TTL", Default: "0s", Doc: "sessions that nobody has used for so long are deleted by idle workers, a few at a time (`720h` are 30 days); 0: none is"},
+		notNegative(func(c *Config) *time.Duration { return &c.SessionTTL }),
+	},
+	{
 		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long the end of a job tries to reach storage"},
 		positive(func(c *Config) *time.Duration { return &c.SaveTimeout }),
 	},

@@ -24,6 +24,9 @@ func States() []string { return []string{stateIdle, stateBusy, stateDraining} }
 // pingTimeout bounds a question to storage: who asks whether a worker is ready does not wait long.
 const pingTimeout = 2 * time.Second
 
+// Idle tells whether the worker waits for its job.
+func (s *Server) Idle() bool { return s.State() == stateIdle }
+
 // State is the state of the worker, one of States.
 func (s *Server) State() string {
 	switch {

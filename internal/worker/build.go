@@ -33,6 +33,7 @@ type parts struct {
 	database *database.Client // nil: there is none
 	metrics  *metrics.Metrics // nil: there are none
 	traces   *tracing.Traces  // nil: there are none
+	sweeper  sweeper
 }
 
 // flushTimeout is how long a worker whose job is over still tries to tell others of it.
@@ -102,6 +103,7 @@ func build(
 		CheckRepoURL: git.CheckURL, HasDatabase: sink != nil, APIKeys: cfg.APIKeys, Origins: cfg.CORSOrigins, MaxBody: cfg.MaxBodyBytes, StopGrace: cfg.StopGrace, Hurry: opts.Hurry, Storage: kind,
 		Guard: guard(cfg), ContainerID: container, Version: opts.Version, Sandbox: told(cfg.Sandbox), Now: time.Now, Log: opts.Log,
 	})
+	p.sweeper = sweeper{sessions: sessions, ttl: cfg.SessionTTL, idle: p.server.Idle, log: opts.Log}
 	return p, nil
 }
 

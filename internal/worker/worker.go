@@ -67,6 +67,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		opts.Listening(ln.Addr())
 	}
 	go warm.start(ctx, ln.Addr(), metricsAddr)
+	go parts.sweeper.run(ctx)
 	begun := time.Now()
 	grace, cancel := outliving(ctx, cfg.StopGrace)
 	defer cancel()

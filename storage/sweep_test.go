@@ -1,0 +1,133 @@
+package storage_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ai-coding-worker/ai-coding-worker/storage"
+	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
+)
+
+const week = 7 * 24 * time.Hour
+
+// sweepAll sweeps page by page, as often as it takes.
+func sweepAll(t *testing.T, s *storage.Sessions, limit int, ttl time.Duration) (removed, pages int) {
+	t.Helper()
+	for cursor := ""; ; {
+		next, n, err := s.Sweep(t.Context(), cursor, limit, ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed, pages = removed+n, pages+1
+		if next == "" {
+			return removed, pages
+		}
+		cursor = next
+	}
+}
+
+// used runs a job in a session.
+func used(t *testing.T, s *storage.Sessions, id string) {
+	t.Helper()
+	l := acquire(t, s, id)
+	finish(t, l, ship(t, l))
+}
+
+func ids(t *testing.T, s *storage.Sessions) (found []string) {
+	t.Helper()
+	listed, _, err := s.List(t.Context(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range listed {
+		found = append(found, m.SessionID)
+	}
+	return found
+}
+
+func TestSweep(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+		a, b := worker(store, "a", ttl), worker(store, "b", ttl)
+		for i := range 5 {
+			used(t, a, fmt.Sprintf("old-%d", i))
+		}
+		dead := acquire(t, worker(store, "dead", ttl), "dead")
+		dead.Close()
+		acquire(t, a, "running")
+		<-time.After(week + time.Second)
+		used(t, a, "young")
+		used(t, a, "old-3") // used again
+
+		if removed, pages := sweepAll(t, b, 3, week); removed != 5 || pages != 3 {
+			t.Errorf("removed %d sessions in %d pages", removed, pages)
+		}
+		if diff := cmp.Diff([]string{"old-3", "running", "young"}, ids(t, b)); diff != "" {
+			t.Errorf("left (-want +got):\n%s", diff)
+		}
+		if removed, _ := sweepAll(t, b, 100, week); removed != 0 {
+			t.Errorf("a second round removed %d", removed)
+		}
+	})
+}
+
+// reading is a store in which something happens after each reading.
+type reading struct {
+	storage.Store
+	afterGet func(key string)
+}
+
+func (r reading) Get(ctx context.Context, key string) (io.ReadCloser, storage.Info, error) {
+	body, info, err := r.Store.Get(ctx, key)
+	r.afterGet(key)
+	return body, info, err
+}
+
+// TestSweepSparesWhatIsResumedMeanwhile, at whichever moment of the sweep it is, and however short the job.
+func TestSweepSparesWhatIsResumedMeanwhile(t *testing.T) {
+	for moment := 1; moment <= 2; moment++ {
+		bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+			a := worker(store, "a", ttl)
+			used(t, a, "s")
+			<-time.After(week + time.Second)
+			gets := 0
+			b := worker(reading{store, func(string) {
+				if gets++; gets == moment {
+					used(t, a, "s")
+				}
+			}}, "b", ttl)
+			if removed, _ := sweepAll(t, b, 10, week); removed != 0 {
+				t.Errorf("resumed after reading %d, and swept", moment)
+			}
+			if diff := cmp.Diff([]string{"s"}, ids(t, a)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestSweepOfRealStores(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, store storage.Store) {
+		s := worker(store, "a", time.Minute)
+		filled(t, s, "old")
+		l := acquire(t, s, "running")
+		if removed, _ := sweepAll(t, s, 10, time.Hour); removed != 0 {
+			t.Errorf("an hour is not over, and %d sessions are gone", removed)
+		}
+		eventually(t, "the old session is swept", func() bool {
+			sweepAll(t, worker(store, "b", time.Minute), 10, time.Second)
+			return len(ids(t, s)) == 1
+		})
+		if diff := cmp.Diff([]string{"session-old/.session-metadata.json"}, keys(t, store, "session-old/")); diff != "" {
+			t.Errorf("what is left: %s", diff)
+		}
+		if err := l.Valid(t.Context()); err != nil {
+			t.Errorf("the running session: %v", err)
+		}
+	})
+}

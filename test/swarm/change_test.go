@@ -1,0 +1,143 @@
+//go:build swarm
+
+package swarm_test
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// occupied starts n jobs that wait until the returned function lets them end, and waits until all run.
+func occupied(t *testing.T, n int, repo string) (jobs []*job, release func()) {
+	t.Helper()
+	repository(t, repo)
+	gate := "GATE-" + strings.ReplaceAll(repo, "/", "-")
+	for i := range n {
+		request := fmt.Sprintf("echo running; until git ls-remote %s 2>/dev/null | grep -q %s; do sleep 1; done; echo %d > proof.txt",
+			fleet.git.CloneURL(repo), gate, i)
+		jobs = append(jobs, start(t, "", request, "--repo", fleet.git.CloneURL(repo)))
+	}
+	for _, j := range jobs {
+		j.until("running")
+	}
+	return jobs, func() {
+		if _, err := fleet.git.Git(repo, "branch", gate, "HEAD"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// unharmed waits for the jobs' good ends, with their work on the branch and in the container in which they began.
+func unharmed(t *testing.T, jobs []*job, repo string) {
+	t.Helper()
+	for i, j := range jobs {
+		if got := committed(t, repo, j.completed(), "proof.txt"); got != fmt.Sprint(i) {
+			t.Errorf("proof.txt of job %d: %q", i, got)
+		}
+		if n := strings.Count(j.String(), `"type":"connected"`); n != 1 {
+			t.Errorf("job %d was connected %d times", i, n)
+		}
+	}
+}
+
+func TestScaleInUnderJobs(t *testing.T) {
+	scaled(t, 4)
+	jobs, release := occupied(t, 4, "change/scale")
+	scale(t, 1)
+	eventually(t, "Swarm wants one worker only", time.Minute, func() bool { return len(wanted(t)) == 1 })
+	release()
+	unharmed(t, jobs, "change/scale")
+	eventually(t, "one worker is left", time.Minute, func() bool { return len(containers(t, workers)) == 1 })
+}
+
+// wanted are the tasks that Swarm means to run.
+func wanted(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(docker(t, "service", "ps", "-q", "--filter", "desired-state=running", workers))
+}
+
+func TestForcedUpdateUnderJobs(t *testing.T) {
+	scaled(t, 3)
+	jobs, release := occupied(t, 3, "change/force")
+	docker(t, "service", "update", "--detach", "--force", workers)
+	eventually(t, "the update is over although all workers are busy", 3*time.Minute, func() bool { return updateState(t, workers) == "completed" })
+	release()
+	unharmed(t, jobs, "change/force")
+}
+
+// TestRollingUpdate: running jobs are not touched, and quick jobs on workers just updated do not look like a broken image.
+func TestRollingUpdate(t *testing.T) {
+	image(t, "ai-coding-worker:test-next", "LABEL next=1")
+	scaled(t, 4)
+	jobs, release := occupied(t, 2, "change/update")
+	stop, quick := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stop:
+				quick <- n
+				return
+			default:
+				start(t, "", "true").completed()
+			}
+		}
+	}()
+	status, out := redeploy(t, "--image", "ai-coding-worker:test-next")
+	close(stop)
+	t.Logf("%d quick jobs during the update", <-quick)
+	if status != 0 || updateState(t, workers) != "completed" {
+		t.Errorf("redeploy.sh: status %d\n%s", status, out)
+	}
+	release()
+	unharmed(t, jobs, "change/update")
+	if got := docker(t, "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", workers); got != "ai-coding-worker:test-next" {
+		t.Errorf("the fleet runs %s", got)
+	}
+}
+
+// TestBrokenImages: an image whose worker cannot start, and one that could not run a job, roll back by themselves.
+func TestBrokenImages(t *testing.T) {
+	scaled(t, 3)
+	jobs, release := occupied(t, 1, "change/broken")
+	before := docker(t, "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", workers)
+	for name, lines := range map[string]string{
+		"ai-coding-worker:test-dead":      `ENTRYPOINT ["/bin/false"]`,
+		"ai-coding-worker:test-no-claude": `RUN printf '#!/nonexistent\n' >/opt/assistants/bin/claude`,
+	} {
+		image(t, name, lines)
+		status, out := redeploy(t, "--image", name)
+		if state := updateState(t, workers); status != 1 || state != "rollback_completed" {
+			t.Errorf("%s: redeploy.sh's status %d, the update's state %s\n%s", name, status, state, out)
+		}
+		if got := docker(t, "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", workers); got != before {
+			t.Errorf("after %s the fleet runs %s, not %s", name, got, before)
+		}
+	}
+	release()
+	unharmed(t, jobs, "change/broken")
+}
+
+// TestDeployAgain: nothing changes where nothing has changed, and the other stack files are good.
+func TestDeployAgain(t *testing.T) {
+	scaled(t, 2)
+	before := containers(t, workers)
+	if out, err := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", fleet.env).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if after := containers(t, workers); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("workers were replaced: %v, then %v", before, after)
+	}
+	out, err := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", fleet.env, "--dry-run", "--ingress").CombinedOutput()
+	if err != nil {
+		t.Errorf("--ingress: %v\n%s", err, out)
+	}
+	for _, secret := range canaries {
+		if strings.Contains(string(out), secret) {
+			t.Errorf("--dry-run prints a secret:\n%s", out)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+//go:build swarm
+
+package swarm_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestGreedyAgents: an agent that takes all there is of something ends its own job, in words; the worker lives to tell, and the
+// next job finds a worker.
+func TestGreedyAgents(t *testing.T) {
+	for _, greedy := range []struct{ name, script, code, words string }{
+		{"memory", `echo running; exec 2>&1; tail -c +1 /dev/zero | tail`, "out_of_memory", ""},
+		{"workspace full", `echo running; cat /dev/zero > full; echo not reached`, "", "No space left"},
+		{"fork bomb", `echo running; bomb() { bomb | bomb & }; bomb; sleep 8; echo survived`, "", ""},
+	} {
+		t.Run(greedy.name, func(t *testing.T) {
+			scaled(t, 1)
+			name := "greedy/" + strings.ReplaceAll(greedy.name, " ", "-")
+			repository(t, name)
+			j := start(t, "", greedy.script, "--repo", fleet.git.CloneURL(name)).until("running")
+			worker := container(t, j)
+			last := j.end()
+			t.Logf("%s: %v", greedy.name, last)
+			if greedy.code != "" && last["code"] != greedy.code {
+				t.Errorf("want the code %s:\n%s", greedy.code, j)
+			}
+			if !strings.Contains(j.said(), greedy.words) {
+				t.Errorf("the agent did not say %q:\n%s", greedy.words, j)
+			}
+			if n := strings.Count(j.String(), `"type":"connected"`); n != 1 || last["code"] == "worker_lost" {
+				t.Errorf("the worker did not tell the end itself:\n%s", j)
+			}
+			start(t, "", "true").completed()
+			if state := docker(t, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", worker); !strings.HasPrefix(state, "0 ") {
+				t.Errorf("the worker's exit: %s", state)
+			}
+		})
+	}
+}
+
+// TestHogOfAllCPUs: a worker whose agent takes all of its CPU time answers nevertheless.
+func TestHogOfAllCPUs(t *testing.T) {
+	scaled(t, 1)
+	j := start(t, "", `echo running; for i in $(seq 60); do (while :; do :; done) & done; sleep 15; echo enough`).until("running")
+	for range 5 {
+		if status, _ := get(t, "/status"); status != 429 {
+			t.Errorf("GET /status: %d", status)
+		}
+	}
+	j.completed()
+}
