@@ -257,3 +257,51 @@ func TestSandboxCanBeOpened(t *testing.T) {
 		t.Error("what may be read may be written, too")
 	}
 }
+
+// TestSandboxThatFails is one that the kernel seems to have. Nothing runs half confined.
+func TestSandboxThatFails(t *testing.T) {
+	p := startWorker(t, with(env(t), "AICW_TEST_MAIN", "poor", "LACKS", fmt.Sprint(unix.SYS_LANDLOCK_RESTRICT_SELF)))
+	status, s, body := p.tryPost(script("true"))
+	if slices.Contains(sandbox.Missing(), sandbox.Files) {
+		s.completed() // it was never asked for
+		return
+	}
+	if status != http.StatusInternalServerError || strings.Contains(body, "landlock") {
+		t.Errorf("%d %s", status, body)
+	}
+	waitFor(t, "the log says why", func() bool { return strings.Contains(p.logs.String(), "enforce the landlock ruleset") })
+}
+
+// tools do what builds and tests of all kinds of projects do.
+const tools = `set -e
+echo '{"name": "site", "scripts": {"test": "node test.js"}}' > package.json
+cat > test.js <<'EOF'
+const http = require("http"), os = require("os"), fs = require("fs");
+if (!os.networkInterfaces().lo) throw new Error("no loopback");
+fs.writeFileSync("/dev/shm/aicw-" + process.pid, "x");
+fs.unlinkSync("/dev/shm/aicw-" + process.pid);
+const server = http.createServer((q, a) => a.end("served")).listen(0, "127.0.0.1", () =>
+  http.get({port: server.address().port}, a => a.on("data", d => console.log("node " + d)).on("end", () => server.close())));
+EOF
+npm test --silent
+git init -q r && cd r && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x && git gc -q && echo git committed
+script -qec 'test -t 0 && echo terminal' /dev/null | grep -o terminal
+readlink -e /proc/self/exe > /dev/null && echo proc
+getent hosts localhost > /dev/null && echo names
+echo core $(ulimit -c) files $(ulimit -Hn)
+awk '/^(NoNewPrivs|Seccomp):/ {print $1 $2}' /proc/self/status
+`
+
+func TestSandboxLeavesTools(t *testing.T) {
+	s := startWorker(t, env(t)).post(script(tools))
+	s.completed()
+	want := []string{"node served", "git committed", "terminal", "proc", "names", "core 0 files ", "NoNewPrivs:1"}
+	if !slices.Contains(sandbox.Missing(), sandbox.Syscalls) {
+		want = append(want, "Seccomp:2")
+	}
+	for _, line := range want {
+		if !slices.ContainsFunc(s.events, says(line)) {
+			t.Errorf("%q is not said:\n%s", line, s)
+		}
+	}
+}

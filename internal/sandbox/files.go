@@ -26,7 +26,7 @@ const (
 func handledFiles(abi int) uint64 {
 	all := uint64(readRights | fillRights | makeRights | deviceRights | neverRights)
 	for right, since := range map[uint64]int{
-		unix.LANDLOCK_ACCESS_FS_REFER: abiRefer, unix.LANDLOCK_ACCESS_FS_TRUNCATE: abiTruncate, unix.LANDLOCK_ACCESS_FS_IOCTL_DEV: abiDevices,
+		unix.LANDLOCK_ACCESS_FS_TRUNCATE: abiTruncate, unix.LANDLOCK_ACCESS_FS_IOCTL_DEV: abiDevices,
 	} {
 		if abi < since {
 			all &^= right

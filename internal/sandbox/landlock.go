@@ -12,7 +12,7 @@ import (
 
 // From which version of landlock on the kernel can do what.
 const (
-	abiRefer    = 2
+	abiFiles    = 2 // before, no file could be moved from folder to folder, which is how programs install what they made
 	abiTruncate = 3
 	abiTCP      = 4
 	abiDevices  = 5
@@ -34,9 +34,9 @@ type ruleset struct {
 	abi int
 }
 
-// rules makes a ruleset with all that a kernel of the given version can hold back; nil for 0.
+// rules makes a ruleset with all that a kernel of the given version can hold back; nil if that is too little.
 func (p Policy) rules(abi int) (*ruleset, error) {
-	if abi == 0 {
+	if abi < abiFiles {
 		return nil, nil
 	}
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: handledFiles(abi)}

@@ -14,7 +14,7 @@ type Layer string
 
 // The layers, and what a kernel without them leaves open.
 const (
-	Files    Layer = "files"    // landlock: files beyond Policy.Read and Policy.Write
+	Files    Layer = "files"    // landlock from ABI 2 (Linux 5.19): files beyond Policy.Read and Policy.Write
 	TCP      Layer = "tcp"      // landlock from ABI 4 (Linux 6.7): connections to Policy.ClosedPorts
 	Signals  Layer = "signals"  // landlock from ABI 6 (Linux 6.12): signals to processes outside, and their abstract sockets
 	Syscalls Layer = "syscalls" // seccomp: system calls that the filter refuses
@@ -24,9 +24,10 @@ const (
 func Layers() []Layer { return []Layer{Files, TCP, Signals, Syscalls} }
 
 // Missing returns the layers that this kernel lacks, or that something around this process forbids it to use.
-func Missing() (missing []Layer) {
-	abi := landlockABI()
-	for layer, least := range map[Layer]int{Files: 1, TCP: abiTCP, Signals: abiScopes} {
+func Missing() []Layer { return missing(landlockABI()) }
+
+func missing(abi int) (missing []Layer) {
+	for layer, least := range map[Layer]int{Files: abiFiles, TCP: abiTCP, Signals: abiScopes} {
 		if abi < least {
 			missing = append(missing, layer)
 		}
@@ -54,7 +55,11 @@ type Box struct {
 // Prepare does all that takes time: some fifty milliseconds for the ports. Paths are opened with the rights of the calling
 // thread. What this kernel lacks is left out. The box must be entered, or closed.
 func (p Policy) Prepare() (*Box, error) {
-	rules, err := p.rules(landlockABI())
+	return p.prepare(landlockABI())
+}
+
+func (p Policy) prepare(abi int) (*Box, error) {
+	rules, err := p.rules(abi)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the sandbox: %w", err)
 	}

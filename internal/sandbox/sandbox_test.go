@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,7 +53,11 @@ func box(policyJSON string, command []string) error {
 	if err := json.Unmarshal([]byte(policyJSON), &policy); err != nil {
 		return err
 	}
-	prepared, err := policy.Prepare()
+	abi, err := strconv.Atoi(os.Getenv("LANDLOCK_ABI"))
+	if err != nil {
+		return err
+	}
+	prepared, err := sandbox.PrepareFor(policy, abi)
 	if err != nil {
 		return err
 	}
@@ -66,6 +71,7 @@ func box(policyJSON string, command []string) error {
 type setting struct {
 	self   string // this binary, where everybody can run it
 	uid    int
+	abi    int // of the landlock that is used
 	target probe.Target
 	policy sandbox.Policy
 }
@@ -76,7 +82,7 @@ func newSetting(t *testing.T) setting {
 	if uid == 0 {
 		uid = agentUID
 	}
-	s := setting{uid: uid, target: probe.NewTarget(t, uid)}
+	s := setting{uid: uid, abi: sandbox.ABI(), target: probe.NewTarget(t, uid)}
 	s.self = filepath.Join(s.target.InsideFolder, "probe")
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -96,7 +102,7 @@ func newSetting(t *testing.T) setting {
 func (s setting) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Env, cmd.Dir, cmd.Stderr = []string{"PATH=/usr/bin:/bin", "GORACE=atexit_sleep_ms=0"}, "/", os.Stderr
+	cmd.Env, cmd.Dir, cmd.Stderr = []string{"PATH=/usr/bin:/bin", "GORACE=atexit_sleep_ms=0", fmt.Sprint("LANDLOCK_ABI=", s.abi)}, "/", os.Stderr
 	if s.uid != os.Geteuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}}
 	}
@@ -133,10 +139,9 @@ func (s setting) attempt(t *testing.T, args ...string) map[string]string {
 	return results
 }
 
-// judge holds what happened in a sandbox against what happened outside of one.
-func judge(t *testing.T, attempts []probe.Attempt, inside, outside map[string]string) {
+// judge holds what happened in a sandbox without some layers against what happened outside of one.
+func judge(t *testing.T, attempts []probe.Attempt, inside, outside map[string]string, missing []sandbox.Layer) {
 	t.Helper()
-	missing := sandbox.Missing()
 	for _, a := range attempts {
 		refused := a.Layer != "" && !slices.Contains(missing, a.Layer)
 		got, tried := inside[a.Name]
@@ -144,15 +149,27 @@ func judge(t *testing.T, attempts []probe.Attempt, inside, outside map[string]st
 		case outside[a.Name] != "":
 			t.Errorf("%s: fails without a sandbox too, so it proves nothing: %s", a.Name, outside[a.Name])
 		case !tried || refused != (got != ""):
-			t.Errorf("%s: refused %t, want %t (layers that this kernel lacks: %v): %s", a.Name, got != "", refused, missing, got)
+			t.Errorf("%s: refused %t, want %t (layers that are missing: %v): %s", a.Name, got != "", refused, missing, got)
 		}
 		t.Logf("%s [%s]: %s", a.Name, a.Layer, got)
 	}
 }
 
+// TestAttempts makes them on this kernel, and in the sandboxes that older ones can have.
 func TestAttempts(t *testing.T) {
-	inside, outside := newSetting(t), newSetting(t)
-	judge(t, probe.Attempts(), inside.attempt(t, inside.boxed(t, inside.self, "probe")...), outside.attempt(t, outside.self, "probe"))
+	outside := newSetting(t)
+	control := outside.attempt(t, outside.self, "probe")
+	for abi := range sandbox.ABI() + 1 {
+		t.Run(fmt.Sprint("landlock ", abi), func(t *testing.T) {
+			s := newSetting(t)
+			s.abi = abi
+			missing := sandbox.MissingWith(abi)
+			judge(t, probe.Attempts(), s.attempt(t, s.boxed(t, s.self, "probe")...), control, missing)
+			if all := sandbox.Missing(); abi == sandbox.ABI() && !slices.Equal(missing, all) {
+				t.Errorf("missing: %v, and of this kernel %v", missing, all)
+			}
+		})
+	}
 }
 
 // TestRawSockets makes the attempts with all capabilities of a user namespace, which the sandbox allows here.
@@ -160,5 +177,26 @@ func TestRawSockets(t *testing.T) {
 	s := newSetting(t)
 	s.policy.UserNamespaces = true
 	namespace := []string{"/usr/bin/unshare", "--user", "--map-root-user", "--net", s.self, "probe-privileged"}
-	judge(t, probe.Privileged(), s.attempt(t, s.boxed(t, namespace...)...), s.attempt(t, namespace...))
+	judge(t, probe.Privileged(), s.attempt(t, s.boxed(t, namespace...)...), s.attempt(t, namespace...), sandbox.Missing())
+}
+
+// TestLimits compares with those that the test has.
+func TestLimits(t *testing.T) {
+	s := newSetting(t)
+	shell := []string{"/bin/sh", "-c", "ulimit -c; ulimit -Hn"}
+	outside, err := s.command(t, shell...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := s.command(t, s.boxed(t, shell...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := strings.Fields(string(outside))[1]
+	if n, err := strconv.Atoi(was); err != nil || n > 65536 {
+		was = "65536"
+	}
+	if got := strings.Fields(string(inside)); !slices.Equal(got, []string{"0", was}) {
+		t.Errorf("outside %q, inside %q", outside, inside)
+	}
 }
