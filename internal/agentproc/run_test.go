@@ -374,3 +374,17 @@ func BenchmarkStartAndClose(b *testing.B) {
 		}
 	}
 }
+
+// A program in the working directory is found by no PATH, however careless.
+func TestLookPathLooksInNoRelativeFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "here"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for path, want := range map[string]string{".": "", ":/bin": "", "./": "", "../" + filepath.Base(dir): "", ".:" + dir: filepath.Join(dir, "here")} {
+		if got := agentproc.LookPath("here", path); got != want {
+			t.Errorf("PATH=%s: %q, want %q", path, got, want)
+		}
+	}
+}
