@@ -139,7 +139,7 @@ func getTar(ctx context.Context, store storage.Store, out string) error {
 		return err
 	}
 	defer archive.Close()
-	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `zstd -d -q | tar -x --no-same-owner -C "$1"`, "sh", out))
+	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `zstd -d -q | tar -x -C "$1" --no-overwrite-dir`, "sh", out))
 	tar.Stdin = archive
 	return tar.Run()
 }
