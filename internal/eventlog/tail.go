@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
+
+// readAhead is how much of the log a tailer takes at a time.
+const readAhead = 16 << 10
 
 // Tail reads a log from one place on. It is for one goroutine; only Close may be called from others.
 type Tail struct {
@@ -28,7 +32,7 @@ func (l *Log) Tail(after int) *Tail {
 	defer l.mu.Unlock()
 	start := l.index.find(after)
 	t := &Tail{log: l, after: after, n: start.events, offset: start.size}
-	t.lines = bufio.NewReader((*tailReader)(t))
+	t.lines = bufio.NewReaderSize((*tailReader)(t), readAhead)
 	t.close = func() {}
 	if l.closed {
 		t.log = nil
@@ -50,7 +54,11 @@ func (t *Tail) Next(ctx context.Context) ([]byte, event.ID, error) {
 		return nil, event.ID{}, fmt.Errorf("read event log: %w", fs.ErrClosed)
 	}
 	for ctx.Err() == nil {
-		atEnd, changed := t.log.progress()
+		var atEnd bool
+		var changed <-chan struct{}
+		if !t.buffered() { // else nothing is asked of the log, which all tailers share
+			atEnd, changed = t.log.progress()
+		}
 		line, err := t.lines.ReadBytes('\n')
 		switch {
 		case err == nil:
@@ -70,6 +78,12 @@ func (t *Tail) Next(ctx context.Context) ([]byte, event.ID, error) {
 		}
 	}
 	return nil, event.ID{}, context.Cause(ctx)
+}
+
+// buffered reports whether a whole line is in memory.
+func (t *Tail) buffered() bool {
+	held, _ := t.lines.Peek(t.lines.Buffered())
+	return bytes.IndexByte(held, '\n') >= 0
 }
 
 // Close lets go of the log. It is idempotent. A Next that waits is ended by its context, not by Close.

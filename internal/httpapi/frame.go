@@ -9,21 +9,30 @@ import (
 )
 
 // frameWriter collects what is written up to a Flush, and sends it in one piece: clients that look at each read of their
-// own for whole frames exist. Each frame has a deadline of its own; the first that fails ends the stream.
+// own for whole frames exist. Frames that are on their way already go together: a system call costs more than all else of a
+// small frame. Each piece has a deadline of its own; the first that fails ends the stream.
 type frameWriter struct {
 	gin.ResponseWriter
 	wire    http.ResponseWriter // below gin, which hides the errors of a flush
 	request context.Context     // knows the connection
 	timeout time.Duration
-	sent    func() // after each frame, good or not
+	queue   queue
 	failed  context.CancelCauseFunc
 	frame   []byte
 	err     error
 }
 
-func newFrameWriter(c *gin.Context, timeout time.Duration, sent func(), failed context.CancelCauseFunc) *frameWriter {
+// queue is where the frames come from.
+type queue interface {
+	// more reports whether another frame is sure to come behind the one that is being sent.
+	more() bool
+	// sent is called after each frame, good or not.
+	sent()
+}
+
+func newFrameWriter(c *gin.Context, timeout time.Duration, from queue, failed context.CancelCauseFunc) *frameWriter {
 	w := &frameWriter{
-		ResponseWriter: c.Writer, wire: c.Writer, request: c.Request.Context(), timeout: timeout, sent: sent, failed: failed,
+		ResponseWriter: c.Writer, wire: c.Writer, request: c.Request.Context(), timeout: timeout, queue: from, failed: failed,
 	}
 	if u, ok := c.Writer.(interface{ Unwrap() http.ResponseWriter }); ok {
 		w.wire = u.Unwrap()
@@ -39,20 +48,25 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 	return len(p), w.err
 }
 
-// Flush sends the frame that was written; the first one sends the header alone.
+// Flush sends the frame that was written, or leaves it to the next one's Flush; the first Flush sends the header alone.
 func (w *frameWriter) Flush() {
 	if !w.Written() {
 		w.WriteHeaderNow()
 		w.send(nil)
 		return
 	}
-	w.send(w.frame)
-	w.frame = w.frame[:0]
-	if cap(w.frame) > keptFrame {
-		w.frame = nil
+	if len(w.frame) >= together || !w.queue.more() {
+		w.send(w.frame)
+		w.frame = w.frame[:0]
+		if cap(w.frame) > keptFrame {
+			w.frame = nil
+		}
 	}
-	w.sent()
+	w.queue.sent()
 }
+
+// together is how many bytes of small frames go in one piece, about.
+const together = 16 << 10
 
 // keptFrame is how large a buffer is kept for the next frame.
 const keptFrame = 64 << 10

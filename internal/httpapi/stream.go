@@ -10,13 +10,17 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/r3labs/sse/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 )
 
-// inFlight is how many frames may be on their way between a source and the socket; a reader that does not read costs
-// that much memory and no more.
-const inFlight = 4
+// What may be on its way between a source and the socket: so many frames, or one of at least so many bytes. A reader that
+// does not read costs that much memory and no more.
+const (
+	framesInFlight = 64
+	bytesInFlight  = 1 << 20
+)
 
 // onlyStream is the name of the one stream that each r3labs server here has.
 const onlyStream = "events"
@@ -38,8 +42,8 @@ func (s *Server) stream(c *gin.Context, src source) {
 	server.CreateStream(onlyStream)
 	defer server.Close()
 
-	p := &publisher{server: server, room: make(chan struct{}, inFlight)}
-	w := newFrameWriter(c, s.cfg.Timing.Write, p.sent, cancel)
+	p := newPublisher(server)
+	w := newFrameWriter(c, s.cfg.Timing.Write, p, cancel)
 	request := c.Request.Clone(ctx)
 	request.URL.RawQuery = "stream=" + onlyStream
 	request.Header.Del("Last-Event-ID") // src has seen to it; the library wants a number
@@ -82,7 +86,12 @@ func (s *Server) feed(ctx context.Context, c *gin.Context, src source, p *publis
 // publisher gives a stream its frames, no more than there is room for.
 type publisher struct {
 	server *sse.Server
-	room   chan struct{}
+	room   *semaphore.Weighted
+	onWay  chan int64 // the room that each frame takes, in their order
+}
+
+func newPublisher(server *sse.Server) *publisher {
+	return &publisher{server: server, room: semaphore.NewWeighted(framesInFlight), onWay: make(chan int64, framesInFlight)}
 }
 
 // event publishes one event.
@@ -111,14 +120,17 @@ func (p *publisher) publish(ctx context.Context, frame *sse.Event) error {
 	if len(frame.Data)+len(frame.Comment) == 0 {
 		return errors.New("an empty line in the event log")
 	}
-	select {
-	case p.room <- struct{}{}:
-		p.server.Publish(onlyStream, frame)
-		return nil
-	case <-ctx.Done():
+	size := min(framesInFlight, 1+int64(len(frame.Data))*framesInFlight/bytesInFlight)
+	if p.room.Acquire(ctx, size) != nil {
 		return context.Cause(ctx)
 	}
+	p.onWay <- size
+	p.server.Publish(onlyStream, frame)
+	return nil
 }
 
+// more reports whether another frame is on its way behind the one that is being sent.
+func (p *publisher) more() bool { return len(p.onWay) > 1 }
+
 // sent makes room for the next frame.
-func (p *publisher) sent() { <-p.room }
+func (p *publisher) sent() { p.room.Release(<-p.onWay) }
