@@ -52,7 +52,7 @@ type Config struct {
 	ContainerID  string
 	JobTimeout   time.Duration // of start to assist; 0: none
 	IdleTimeout  time.Duration // of an agent that prints nothing while no tool of it runs; 0: none
-	SaveTimeout  time.Duration // how long the end of a run tries to reach storage
+	SaveTimeout  time.Duration // how long a restore and the end of a run try to reach storage
 	EndTimeout   time.Duration // bounds the commit, and then the push
 	Now          func() time.Time
 	NewID        func() string

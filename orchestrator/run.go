@@ -189,6 +189,11 @@ func (r *run) prepareWorkspace(ctx context.Context) error {
 	if err := agentproc.PrepareDir(ctx, r.agent, r.cfg.Workspaces); err != nil {
 		return fmt.Errorf("prepare WORKSPACE_DIR: %w", err)
 	}
+	return r.clearWorkspace(ctx)
+}
+
+// clearWorkspace makes an empty one of whatever is there.
+func (r *run) clearWorkspace(ctx context.Context) error {
 	if err := r.agent.RemoveAll(ctx, r.workspace); err != nil {
 		return fmt.Errorf("clear the workspace: %w", err)
 	}

@@ -15,20 +15,6 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
-// restore brings a stored workspace back.
-func (r *run) restore(ctx context.Context) error {
-	ref := r.lease.Metadata().Snapshot
-	if ref == nil {
-		return nil
-	}
-	r.notice("restore", "Restoring the session: %s", files(ref.Files))
-	if err := r.cfg.Snapshots.Restore(ctx, r.agent, r.workspace, *ref, r.lease.Objects()); err != nil {
-		return err
-	}
-	r.restored += ref.Bytes
-	return nil
-}
-
 // clone makes the checkout, or meets the remote again with the restored one. A job without a repository gets an empty folder.
 func (r *run) clone(ctx context.Context) error {
 	m := r.lease.Metadata()

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/githost"
 )
 
 // forEachStore runs a test on both stores; env is the part of a worker's environment that names the store.
@@ -45,6 +47,43 @@ func TestWorkerKilled(t *testing.T) {
 			t.Errorf("worker_lost is told %d times:\n%s", got, after)
 		}
 	})
+}
+
+// TestKilledAroundThePush kills a worker whose work is saved, before its commit is on the host, and before the worker knows
+// that it is. The session's next job has nothing of its own to add.
+func TestKilledAroundThePush(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, request string
+		fault         githost.Fault
+		pushed        bool // by the killed worker
+	}{
+		{"saved and not pushed", "service=git-receive-pack", githost.Fault{Hang: true}, false},
+		{"pushed and not told", "/git-receive-pack", githost.Fault{SlowBy: time.Hour}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host, repoURL := startGit(t)
+			base := minioEnv(t)
+			d := startDoomed(t, base, script("echo work > work.txt", "github", github(repoURL), "websiteSessionId", "around"))
+			host.Fail(tt.request, tt.fault)
+			d.await(moment{phase: "push", after: 300 * time.Millisecond})
+			heads := func() string { return git(t, host.Dir("acme/site"), "for-each-ref", "refs/heads/aicw") }
+			waitFor(t, "the push is where it should be", func() bool { return (heads() != "") == tt.pushed })
+			d.kill()
+			host.Heal()
+
+			before := heads()
+			s := postWhenFree(startWorker(t, base), script("cat work.txt", "websiteSessionId", "around", "github", github(repoURL)))
+			s.until(says("work"))
+			done := s.completed()
+			if tt.pushed != (done["pushed"] == nil) || tt.pushed && heads() != before {
+				t.Errorf("the next job ended with %v; branches before:\n%safter:\n%s", done, before, heads())
+			}
+			if got := git(t, host.Dir("acme/site"), "show", done["branch"].(string)+":work.txt"); got != "work\n" || strings.Count(heads(), "\n") != 1 {
+				t.Errorf("work.txt is %q; branches:\n%s", got, heads())
+			}
+		})
+	}
 }
 
 func TestKilledWorkerLeavesNoProcess(t *testing.T) {

@@ -58,8 +58,8 @@ func (c *campaign) startSaga(t *testing.T, number int, env map[string]string) *s
 	return s
 }
 
-// job is a request whose agent works for a while: it says what it finds, prints a line each twentieth of a second, commits
-// something halfway by itself, and leaves a file that git ignores.
+// job is a request whose agent works for a while: it says what it finds, prints a line each twentieth of a second (in some jobs
+// more than one object of the log holds), commits something halfway by itself, and leaves a file that git ignores.
 func (s *saga) job(lines int) map[string]any {
 	s.jobs++
 	text := fmt.Sprintf(`for f in kept/*; do echo "found [$f]"; done
@@ -69,7 +69,7 @@ while [ $i -lt %[2]d ]; do
   i=$((i+1)); echo "job %[1]d line $i %[3]s"; sleep 0.05
   if [ $i = %[4]d ]; then git add -A; git -c user.name=agent -c user.email=agent@example.invalid commit -q -m "agent %[1]d"; fi
 done
-echo done >> work-%[1]d.txt`, s.jobs, lines, strings.Repeat("x", 1+s.random.IntN(8<<10)), lines/2)
+echo done >> work-%[1]d.txt`, s.jobs, lines, strings.Repeat("x", 1<<s.random.IntN(17)), lines/2)
 	return script(text, "github", github(s.repoURL), "websiteSessionId", s.id)
 }
 
@@ -161,10 +161,7 @@ func (b before) saved(attempt int) bool {
 	return b.m.Snapshot != nil && attempt > 0 && strings.HasPrefix(b.m.Snapshot.Objects[0], fmt.Sprintf("snapshot/%08d.", attempt))
 }
 
-var (
-	foundFile    = regexp.MustCompile(`found \[kept/(\d+)\]`)
-	storageError = regexp.MustCompile(`^\{"type":"error",.*"code":"storage_error"`)
-)
+var foundFile = regexp.MustCompile(`found \[kept/(\d+)\]`)
 
 // continued checks that a job which has succeeded went on from where the session was.
 func (s *saga) continued(was before, next *stream) {

@@ -172,7 +172,7 @@ var table = []entry{
 		notNegative(func(c *Config) *time.Duration { return &c.SessionTTL }),
 	},
 	{
-		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long the end of a job tries to reach storage"},
+		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long a restore and the end of a job try to reach storage"},
 		positive(func(c *Config) *time.Duration { return &c.SaveTimeout }),
 	},
 	{
