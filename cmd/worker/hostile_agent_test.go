@@ -95,7 +95,7 @@ func report(t *testing.T, s *stream) map[string]string {
 // not: the same attempt where nothing protects.
 func TestHostileAgent(t *testing.T) {
 	requireTwoUIDs(t)
-	t.Run("reach for the worker", reachForTheWorker)
+	reachForTheWorker(t)
 	for _, row := range []struct {
 		name string
 		try  func(*testing.T)
@@ -127,18 +127,25 @@ func reachForTheWorker(t *testing.T) {
 	s = open.raid()
 	s.completed()
 	control := report(t, s)
-	for _, row := range []struct{ name, attempts, control string }{
-		{"environment of the worker", `^(worker|supervisor) environ$`, `^victim environ$`},
-		{"memory of the worker", `^(worker|supervisor) (mem|maps|auxv|process_vm_readv|ptrace)$`, `^victim (mem|maps|auxv|process_vm_readv|ptrace)$`},
-		{"files of the worker", `^(worker|supervisor) (fd|cwd/\.|root/\.|exe)$`, `^victim (fd|cwd/\.|root/\.|exe)$`},
-		{"secrets of any process", `^canary in any other process$`, `^canary in its own child$`},
-		{"folders of the worker", `folder`, `folder`},
-		{"signals", `signal`, `signal (0|19|18)$`},
-		{"port", `^port of the worker$`, `^port of nobody$`},
-		{"API", `^API`, `^API [^i]`},
+	const inspection = `(environ|mem|maps|auxv|process_vm_readv|ptrace|fd|cwd/\.|root/\.|exe)$`
+	for _, row := range []struct {
+		name     string
+		in       map[string]string
+		attempts string
+		control  string
+	}{
+		{"environment of the worker", got, `^(worker|supervisor) environ$`, `^victim environ$`},
+		{"memory of the worker", got, `^(worker|supervisor) (mem|maps|auxv|process_vm_readv|ptrace)$`, `^victim (mem|maps|auxv|process_vm_readv|ptrace)$`},
+		{"files of the worker", got, `^(worker|supervisor) (fd|cwd/\.|root/\.|exe)$`, `^victim (fd|cwd/\.|root/\.|exe)$`},
+		{"inspection by the worker's own user", control, `^(worker|supervisor) ` + inspection, `^victim ` + inspection},
+		{"secrets of any process", got, `^canary in any other process$`, `^canary in its own child$`},
+		{"folders of the worker", got, `folder`, `folder`},
+		{"signals", got, `signal`, `signal (0|19|18)$`},
+		{"port", got, `^port of the worker$`, `^port of nobody$`},
+		{"API", got, `^API`, `^API [^i]`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			for name, why := range matching(t, got, row.attempts) {
+			for name, why := range matching(t, row.in, row.attempts) {
 				if why == "" {
 					t.Errorf("%s: it could", name)
 				}

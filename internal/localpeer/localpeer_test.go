@@ -108,6 +108,34 @@ func TestUIDOfTheOtherEnd(t *testing.T) {
 	}
 }
 
+// Go's servers take MPTCP where the kernel has it; elsewhere this is TCP once more.
+func TestUIDByMPTCP(t *testing.T) {
+	var listen net.ListenConfig
+	listen.SetMultipathTCP(true)
+	ln, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	var client net.Conn
+	err = fsuid.Do(other(), func() (err error) {
+		client, err = dialer.DialContext(context.Background(), "tcp", ln.Addr().String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server := accept(t, ln)
+	used, err := server.(*net.TCPConn).MultipathTCP()
+	t.Logf("MPTCP is used: %t, %v", used, err)
+	if got, err := localpeer.UID(server); err != nil || got != uint32(other()) {
+		t.Errorf("the other end is of uid %d, %v", got, err)
+	}
+}
+
 // An IPv6 socket can speak IPv4.
 func TestUIDOfAMappedAddress(t *testing.T) {
 	ln := listen(t, "tcp4", "127.0.0.1:0")
