@@ -102,6 +102,7 @@ func TestHostileAgent(t *testing.T) {
 	}{
 		{"token in arguments", tokenInArguments},
 		{"token in files", tokenInFiles},
+		{"push of its own", pushOfItsOwn},
 		{"secrets in the session", secretsInTheSession},
 		{"printed secrets", printedSecrets},
 		{"programs of the repository", programsOfTheRepository},

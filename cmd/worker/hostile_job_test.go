@@ -121,6 +121,26 @@ func tokenInFiles(t *testing.T) {
 	}
 }
 
+// pushOfItsOwn lets the agent push to the repository's own URL, first as it is, then with a token that it was told.
+func pushOfItsOwn(t *testing.T) {
+	host, repoURL := startGit(t)
+	half := len(gitToken) / 2
+	push := "echo more > more.txt; git add .; git commit -qm more; git push -q origin HEAD:refs/heads/theirs; git push -q --force origin HEAD:main; true"
+	told := fmt.Sprintf(`first=%s second=%s; git remote set-url origin "%s"; `, gitToken[:half], gitToken[half:], strings.Replace(repoURL, "http://", "http://x:$first$second@", 1))
+	for _, attempt := range []struct {
+		script string
+		pushed bool
+	}{{push, false}, {told + push, true}} {
+		before := git(t, host.Dir("acme/site"), "rev-parse", "main")
+		startWorker(t, env(t)).post(script(attempt.script, "github", github(repoURL))).completed()
+		branches := git(t, host.Dir("acme/site"), "for-each-ref", "--format=%(refname)")
+		moved := git(t, host.Dir("acme/site"), "rev-parse", "main") != before
+		if pushed := strings.Contains(branches, "theirs"); pushed != attempt.pushed || moved != attempt.pushed {
+			t.Errorf("%q: pushed %t, main moved %t, want %t; the branches are\n%s", attempt.script, pushed, moved, attempt.pushed, branches)
+		}
+	}
+}
+
 // secretsInTheSession searches what is stored of a job whose agent holds no secret, and of one that has written it down.
 func secretsInTheSession(t *testing.T) {
 	_, repoURL := startGit(t)
