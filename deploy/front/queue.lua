@@ -61,20 +61,46 @@ core.register_task(function()
 	end
 end)
 
-local function any()
-	for _, server in pairs(core.backends["workers"].servers) do
-		if server:get_stats()["status"]:sub(1, 2) == "UP" then
-			return true
-		end
-	end
-	return false
+-- answers tells whether somebody listens at a worker's address now: one whose job has ended is up to HAProxy for a moment more.
+local function answers(address)
+	local host, port = address:match("^(.*):(%d+)$")
+	local socket = core.tcp()
+	socket:settimeout(1)
+	local connected = socket:connect(host, tonumber(port))
+	socket:close()
+	return connected ~= nil
 end
 
--- wait_for_any holds a request while all of a few workers are between two jobs, for a moment.
-core.register_action("wait_for_any", { "http-req" }, function()
+local turn = 0
+
+-- any names a worker that can be asked, another one each time.
+local function any()
+	local up = {}
+	for name, server in pairs(core.backends["workers"].servers) do
+		local stats = server:get_stats()
+		if stats["status"]:sub(1, 2) == "UP" then
+			up[#up + 1] = { name = name, address = stats["addr"] }
+		end
+	end
+	for _ = 1, #up do
+		turn = turn + 1
+		local one = up[turn % #up + 1]
+		if answers(one.address) then
+			return one.name
+		end
+	end
+end
+
+-- wait_for_any puts the name of any worker into txn.worker. All of a few may be between two jobs, so it waits a moment.
+core.register_action("wait_for_any", { "http-req" }, function(txn)
 	local deadline = now() + short
-	while not any() and now() < deadline do
+	local name = any()
+	while name == nil and now() < deadline do
 		core.msleep(pause)
+		name = any()
+	end
+	if name ~= nil then
+		txn:set_var("txn.worker", name)
 	end
 end)
 

@@ -57,7 +57,7 @@ func changedFiles(diff string) string {
 	var left []string
 	for line := range strings.Lines(diff) {
 		path := strings.TrimSpace(line[1:])
-		if line[0] == 'C' || strings.HasPrefix(path, "/run") || path == "/sbin/docker-init" {
+		if line[0] == 'C' || strings.HasPrefix(path, "/run") || path == "/usr/sbin/docker-init" {
 			continue
 		}
 		left = append(left, line)
