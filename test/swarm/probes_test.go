@@ -24,6 +24,7 @@ var probes = []struct{ row, what, script string }{
 	{"A13", "killing the worker", `for p in $others; do kill -KILL $p && echo OPEN; kill -STOP $p && echo OPEN; done`},
 	{"A13", "the worker's API", `perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:5000", Timeout => 3) or exit;
 		print $s "GET /status HTTP/1.0\r\n\r\n"; my $l = <$s> // ""; print "OPEN $l\n" if $l =~ / (200|429|503) /'`},
+	{"A14", "rights of a setuid program", `grep -q 'NoNewPrivs:.*1' /proc/self/status || echo OPEN`},
 	{"A14", "becoming root", `su -c id && echo OPEN; perl -e 'print "OPEN\n" if syscall(105, 0) == 0'`},
 	{"A14", "setuid files in the image", `find / -xdev -perm /6000 -type f 2>/dev/null | grep . && echo OPEN`},
 	{"A15", "the image's files", `for f in /usr/bin/git /usr/local/bin/worker /opt/assistants/bin/claude /etc/ld.so.preload /etc/passwd /etc/gitconfig; do (echo x >>$f) && echo OPEN; done`},
@@ -42,7 +43,6 @@ var sandboxed = []struct{ row, what, script string }{
 	{"A10", "the metadata address of a cloud", `refused 169.254.169.254 80`},
 	{"A10", "port 80 of this machine", `refused GATEWAY 80`},
 	{"A10", "Docker's API on this machine", `refused GATEWAY 2375`},
-	{"A14", "rights of a setuid program", `grep -q 'NoNewPrivs:.*1' /proc/self/status || echo OPEN`},
 }
 
 // open are what must work in spite of the sandbox.
