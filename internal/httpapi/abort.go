@@ -51,7 +51,7 @@ func (s *Server) abortTarget(c *gin.Context) (string, error) {
 	if c.Request.ContentLength == 0 {
 		return "", nil
 	}
-	body, err := s.readBody(c)
+	body, err := s.readBody(c, c.Request.Body, min(s.cfg.MaxBody, smallBody))
 	if err != nil {
 		return "", err
 	}

@@ -19,12 +19,7 @@ func (s *Server) execute(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	body, err := s.readBody(c)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	spec, err := s.decodeJob(body)
+	spec, err := s.readJob(c)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -88,6 +88,8 @@ type Server struct {
 	cors     *cors.Cors // nil: no page of another origin is let in
 	handler  http.Handler
 	slot     atomic.Pointer[job]
+	bodies   bodies
+	decoding sync.Mutex // a job's request
 	draining atomic.Bool
 	jobEnded chan struct{}   // closed when readers may see the last event of the job
 	jobOver  chan struct{}   // closed when the job that had begun is over, and nothing of it is left
@@ -107,6 +109,7 @@ func New(cfg Config) *Server {
 	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
 	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
 	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), cors: newCORS(cfg.Origins), jobEnded: make(chan struct{}), jobOver: make(chan struct{}), leave: make(chan struct{})}
+	s.bodies.room = largeBodies * cfg.MaxBody
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.handler = s.routes()
 	return s

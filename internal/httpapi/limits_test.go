@@ -1,0 +1,84 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// manyImages is a request with images, of exactly so many bytes.
+func manyImages(size int) string {
+	const each = 4 << 20
+	head, image, tail := `{"codingAssistantProvider":"script","userRequest":[{"type":"text","text":"`,
+		`,{"type":"image","source":{"type":"base64","media_type":"image/png","data":"`+strings.Repeat("QUJD", each/4)+`"}}`, `]}`
+	var images strings.Builder
+	for range (size - 1000) / len(image) {
+		images.WriteString(image)
+	}
+	text := size - len(head) - len(`"}`) - images.Len() - len(tail)
+	return head + strings.Repeat("x", text) + `"}` + images.String() + tail
+}
+
+// TestThirtyTwoMegabytesOfImages are the default limit. Of the request the job keeps the images alone.
+func TestThirtyTwoMegabytesOfImages(t *testing.T) {
+	r := newRunner(t)
+	w := serve(t, config(t, r, newSessions()))
+	before := liveHeap()
+	const limit = 32 << 20
+	if a := w.do("POST", "/execute", manyImages(limit+1)); a.status != http.StatusRequestEntityTooLarge || !strings.Contains(a.raw, "larger than 33554432 bytes") {
+		t.Errorf("one byte more: %d %s", a.status, a.raw)
+	}
+	taken := make(chan *run, 1)
+	go func() {
+		run := r.next()
+		run.begin("s", 1)
+		taken <- run
+	}()
+	w.stream("POST", "/execute", manyImages(limit)).cancel()
+	run := <-taken
+	images := 0
+	for _, block := range run.job.Prompt.Blocks {
+		images += len(block.Data)
+	}
+	if images < limit*5/8 {
+		t.Errorf("%d bytes of images", images)
+	}
+	w.http.CloseIdleConnections()
+	most := int64(images) + 12<<20 // the text, and what the test's own client has kept
+	eventually(t, fmt.Sprintf("at most %d bytes more are live", most), func() bool { return liveHeap()-before < most })
+	runtime.KeepAlive(run)
+}
+
+func liveHeap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// TestLargeBodiesShareTheirRoom while they arrive: there are four of the largest at most, and small ones get through.
+func TestLargeBodiesShareTheirRoom(t *testing.T) {
+	r := newRunner(t)
+	cfg := config(t, r, newSessions())
+	cfg.MaxBody = 1 << 20
+	w := serve(t, cfg)
+	answers := make(chan string, 5)
+	for range cap(answers) {
+		conn := w.dial(fmt.Sprintf("POST /execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", cfg.MaxBody))
+		defer conn.Close()
+		go func() {
+			line, _ := bufio.NewReader(conn).ReadString('}') // the others are cut when the test ends
+			answers <- line
+		}()
+		go func() { _, _ = io.WriteString(conn, strings.Repeat(" ", int(cfg.MaxBody)-1)) }()
+	}
+	if raw := <-answers; !strings.HasPrefix(raw, "HTTP/1.1 429") || !strings.Contains(raw, "too many large requests") {
+		t.Errorf("%q", raw)
+	}
+	go func() { r.next().begin("s", 1) }()
+	w.stream("POST", "/execute", minimal).cancel()
+}
