@@ -12,7 +12,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 # Most of the time goes into what seldom changes: compiled here, it is there at the next build of the worker.
-RUN CGO_ENABLED=0 go build -trimpath github.com/gin-gonic/gin github.com/go-git/go-git/v5 github.com/minio/minio-go/v7 \
+RUN CGO_ENABLED=0 go build -trimpath github.com/gin-gonic/gin github.com/go-git/go-git/v5/plumbing/transport/http github.com/minio/minio-go/v7 \
     github.com/prometheus/client_golang/prometheus/promhttp go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp
 COPY . .
 ARG VERSION=devel
