@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -179,9 +178,4 @@ func steady(lines []string) string {
 		out.WriteString(line + "\n")
 	}
 	return out.String()
-}
-
-func golden(t *testing.T, name string) string {
-	t.Helper()
-	return filepath.Join("testdata", name+".jsonl")
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
@@ -113,7 +112,7 @@ func TestEveryEndInEveryPhase(t *testing.T) {
 	})
 	got := matrix(table)
 	t.Logf("\n%s", got)
-	compareMatrix(t, got)
+	compareGolden(t, filepath.Join("testdata", "matrix.md"), got)
 }
 
 func newCell(t *testing.T, phase string, row, column int) *cell {
@@ -253,22 +252,4 @@ func matrix(table [][]string) string {
 		fmt.Fprintf(&out, "| %s | %s |\n", ends[i].name, strings.Join(row, " | "))
 	}
 	return out.String()
-}
-
-func compareMatrix(t *testing.T, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", "matrix.md")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }

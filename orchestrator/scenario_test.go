@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -84,7 +85,7 @@ func TestScenarios(t *testing.T) {
 				tt.job(&job)
 			}
 			lines := w.mustRun(w.worker(nil), job)
-			compareGolden(t, tt.name, steady(lines))
+			compareGolden(t, filepath.Join("testdata", tt.name+".jsonl"), steady(lines))
 			if strings.Contains(strings.Join(lines, ""), "CANARY") {
 				t.Errorf("a secret was told:\n%s", strings.Join(lines, "\n"))
 			}
@@ -106,9 +107,8 @@ func earlier(work string) func(w *world) {
 	return func(w *world) { w.mustRun(w.worker(nil), w.job(says("earlier", work, nil))) }
 }
 
-func compareGolden(t *testing.T, name, got string) {
+func compareGolden(t *testing.T, path, got string) {
 	t.Helper()
-	path := golden(t, name)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
