@@ -25,7 +25,7 @@ test: tools check ## install what is missing, check, and run every test against 
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 20m -exec $(AS_WORKER) $(PKGS)
 
 soak: tools ## kill and freeze workers and MinIO at many random points of a job; SOAK="-kills 9 -seed 1" for others
-	GORACE=atexit_sleep_ms=0 $(GO) test -race -count 1 -v -timeout 60m -parallel 6 -exec $(AS_WORKER) -run '^TestCampaign' ./cmd/worker $(SOAK)
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -count 1 -v -timeout 60m -parallel 4 -exec $(AS_WORKER) -run '^TestCampaign' ./cmd/worker $(SOAK)
 
 check: lint ## format, go vet and the linters, without the tests
 	@test -z "$$(gofmt -l .)" || { echo "not formatted (gofmt -w):"; gofmt -l .; exit 1; }

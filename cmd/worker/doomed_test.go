@@ -17,6 +17,7 @@ import (
 type doomed struct {
 	*proc
 	*phases
+	giveUp chan struct{} // closed: a request that is refused is not sent again
 	read   chan struct{} // closed when the stream has ended, or there is none
 	status int           // of the answer then; 0: there was none
 
@@ -30,18 +31,24 @@ type sighting struct {
 	at   time.Time
 }
 
-// startDoomed starts a worker and sends it a request.
+// startDoomed starts a worker and sends it a request, again while it answers that storage is away.
 func startDoomed(t testing.TB, env map[string]string, request map[string]any) *doomed {
 	t.Helper()
 	p := startWorker(t, env)
-	d := &doomed{proc: p, phases: watchPhases(p), read: make(chan struct{})}
+	d := &doomed{proc: p, phases: watchPhases(p), giveUp: make(chan struct{}), read: make(chan struct{})}
 	body, err := json.Marshal(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		defer close(d.read)
-		d.status = d.follow(body)
+		for d.status = d.follow(body); d.status == http.StatusServiceUnavailable; d.status = d.follow(body) {
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-d.giveUp:
+				return
+			}
+		}
 	}()
 	return d
 }

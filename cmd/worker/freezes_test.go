@@ -41,12 +41,14 @@ func TestCampaignFreezes(t *testing.T) {
 func (s *saga) freeze(turn int) {
 	s.t.Helper()
 	m, had := s.c.pace.moment(s.random, turn), s.look()
+	slowest := s.clock()
 	d := startDoomed(s.t, s.elsewhere(true), s.job(jobLines))
 	job := fmt.Sprint(s.jobs)
 	d.await(m)
 	end := time.Now()
 	processes := s.stop(d)
-	hit, _ := d.phase()
+	late, hit := slowest(), d.hit()
+	close(d.giveUp)
 	s.c.count(func(t *tally) { t.faults++; t.hit[hit]++ })
 
 	next := startWorker(s.t, s.elsewhere(true))
@@ -61,7 +63,7 @@ func (s *saga) freeze(turn int) {
 		s.t.Errorf("exit status %d of the successor", code)
 	}
 	s.t.Logf("frozen in %s (aimed at %s + %v), attempt %d, %d processes", hit, m.phase, m.after.Round(time.Millisecond), d.attempt(), len(processes))
-	s.remembered(d.sightings(), end)
+	s.remembered(d.sightings(), end, late)
 	s.thaw(d, job, processes, was.m.Attempt > had.m.Attempt)
 }
 
@@ -100,7 +102,7 @@ func (s *saga) thaw(d *doomed, job string, processes map[int]string, held bool) 
 		return
 	}
 	<-d.read
-	if d.attempt() == 0 && d.status == http.StatusConflict { // nothing was said: it is idle again
+	if d.attempt() == 0 && d.status != http.StatusOK { // nothing was said: it is idle again
 		_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	}
 	if code := d.exited(); code != 0 {

@@ -57,6 +57,7 @@ func (s *saga) crash(turn int) {
 	s.t.Helper()
 	m := s.c.pace.moment(s.random, turn)
 	s.expired()
+	slowest := s.clock()
 	d := startDoomed(s.t, s.elsewhere(false), s.job(jobLines))
 	d.await(m)
 	end := time.Now()
@@ -64,11 +65,11 @@ func (s *saga) crash(turn int) {
 	processes := family(s.t, d.cmd.Process.Pid)
 	d.kill()
 	s.died = end
-	hit, _ := d.phase()
+	hit := d.hit()
 	gone(s.t, processes)
 	<-d.read
 	s.t.Logf("killed in %s (aimed at %s + %v), attempt %d", hit, m.phase, m.after.Round(time.Millisecond), d.attempt())
-	s.remembered(d.sightings(), end)
+	s.remembered(d.sightings(), end, slowest())
 	s.c.count(func(t *tally) { t.faults++; t.hit[hit]++ })
 	if s.look().saved(d.attempt()) {
 		s.kept = append(s.kept, fmt.Sprint(s.jobs))

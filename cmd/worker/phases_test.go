@@ -66,6 +66,12 @@ func (w *phases) phase() (name string, moved <-chan struct{}) {
 	return all[0], w.moved
 }
 
+// hit is the phase that the job is in.
+func (w *phases) hit() string {
+	phase, _ := w.phase()
+	return phase
+}
+
 // await waits for a moment, or for the end of a job that does not come to it.
 func (w *phases) await(m moment) {
 	w.p.t.Helper()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -204,65 +203,4 @@ func (s *saga) holds(was before, branch string) {
 		s.t.Errorf("the commit %s was saved and is lost", head.Head)
 	}
 	s.c.count(func(t *tally) { t.pushes += len(was.pushes) })
-}
-
-// tells checks that the stored log still has these lines.
-func (s *saga) tells(before [][]byte) {
-	s.t.Helper()
-	now := s.history()
-	for _, line := range before {
-		if !slices.ContainsFunc(now, func(l []byte) bool { return bytes.Equal(l, line) }) {
-			s.c.count(func(t *tally) { t.lateLost++ })
-			s.t.Errorf("the stored log has lost %.300s", line)
-		}
-	}
-}
-
-// remembered checks the stored log against what a reader had seen until the worker came to its end at the given time.
-func (s *saga) remembered(seen []sighting, end time.Time) {
-	s.t.Helper()
-	stored := map[event.ID][]byte{}
-	for _, line := range s.history() {
-		stored[event.IDOf(line)] = line
-	}
-	told := len(seen) > 0 && event.Terminal(event.TypeOf(seen[len(seen)-1].line))
-	for _, e := range seen {
-		line, ok := stored[event.IDOf(e.line)]
-		age := end.Sub(e.at)
-		switch {
-		case ok && !bytes.Equal(line, e.line):
-			s.t.Errorf("seen  %.300s\nstored %.300s", e.line, line)
-		case !ok && (age > storedWithin || told):
-			s.c.count(func(t *tally) { t.lateLost++ })
-			s.t.Errorf("an event is lost that was %v old: %.300s", age, e.line)
-		}
-		s.c.count(func(t *tally) {
-			t.events++
-			if !ok {
-				t.unsaid++
-				t.oldest = max(t.oldest, age)
-			}
-		})
-	}
-}
-
-// ordered checks the stored log by itself: in each attempt the numbers have no gaps, and there is one end, at its end.
-func (s *saga) ordered() {
-	s.t.Helper()
-	last, ended := event.ID{}, true
-	for _, line := range s.history() {
-		id := event.IDOf(line)
-		switch {
-		case bytes.Contains(line, []byte(gitToken)):
-			s.t.Errorf("the token is in the log: %s", line)
-		case id.Attempt == last.Attempt && !ended && (id.N == last.N+1 || id.N == event.Lost):
-		case id.Attempt == last.Attempt+1 && ended && (id.N == 1 || id.N == event.Lost):
-		default:
-			s.t.Errorf("the log goes on from %s (the end: %v) with %s", last, ended, id)
-		}
-		last, ended = id, event.Terminal(event.TypeOf(line))
-	}
-	if !ended {
-		s.t.Errorf("the log has no end: %s", last)
-	}
 }
