@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -61,7 +62,9 @@ func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(
 		return fmt.Errorf("close this process to inspection: %w", err)
 	}
 	log := zerolog.New(stderr).Level(cfg.LogLevel).With().Timestamp().Logger()
-	opts := worker.Options{Path: getenv("PATH"), Version: version(), Certificates: certificates(getenv), Hurry: hurry, Log: log}
+	opts := worker.Options{
+		Path: getenv("PATH"), Version: version(), Certificates: certificates(getenv), Hurry: hurry, Stuck: exitStuck(stderr, log), Log: log,
+	}
 	if order.test {
 		if err := worker.SelfTest(ctx, cfg, opts); err != nil {
 			return fmt.Errorf("self-test: %w", err)
@@ -71,6 +74,15 @@ func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(
 		return nil
 	}
 	return worker.Run(ctx, cfg, opts)
+}
+
+// exitStuck ends a process that does nothing any more, so that its supervisor starts another, and says where it stood.
+func exitStuck(stderr io.Writer, log zerolog.Logger) func(error) {
+	return func(err error) {
+		log.Error().Err(err).Msg("this worker is stuck")
+		_ = pprof.Lookup("goroutine").WriteTo(stderr, 1)
+		os.Exit(1)
+	}
 }
 
 // order is what the command line asks for.

@@ -32,7 +32,9 @@ type Options struct {
 	Certificates []string
 	Listening    func(net.Addr)  // called once requests are accepted; nil: nobody asks
 	Hurry        <-chan struct{} // closed: a job that goes on after the end of Run's context is stopped now; nil: never
-	Log          zerolog.Logger
+	// Stuck is called when an idle worker does not answer any more: Run cannot be relied on to return. nil: nobody watches.
+	Stuck func(error)
+	Log   zerolog.Logger
 }
 
 // Run serves until the worker's one job is over and its readers have seen the end, or until ctx is cancelled: an idle
@@ -67,7 +69,10 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 		opts.Listening(ln.Addr())
 	}
 	go warm.start(ctx, ln.Addr(), metricsAddr)
-	go parts.sweeper.run(ctx)
+	idling, stopIdling := context.WithCancel(ctx)
+	defer stopIdling()
+	go parts.sweeper.run(idling)
+	go bark(idling, newWatchdog(ln.Addr().String(), parts.server.Idle), opts.Stuck)
 	begun := time.Now()
 	grace, cancel := outliving(ctx, cfg.StopGrace)
 	defer cancel()
@@ -79,6 +84,16 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	}
 	live(ctx, cfg.MinUptime-time.Since(begun))
 	return nil
+}
+
+// bark runs a watchdog for whoever wants to know.
+func bark(ctx context.Context, w watchdog, stuck func(error)) {
+	if stuck == nil {
+		return
+	}
+	if err := w.run(ctx); err != nil {
+		stuck(err)
+	}
 }
 
 // outliving makes a context that ends a while after ctx does.
