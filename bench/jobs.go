@@ -59,7 +59,7 @@ func (b *bench) emptyJob(ctx context.Context, env map[string]string, repoURL str
 		return nil, timing{}, 0, err
 	}
 	defer p.kill()
-	time.Sleep(150 * time.Millisecond) // it does some things after its start, as one that waits for work has
+	time.Sleep(300 * time.Millisecond) // it does some things after its start, as one that waits for work has
 	idle := p.memory("VmRSS")
 	t, err := p.job(ctx, request("echo", "", repoURL))
 	return p, t, idle, err

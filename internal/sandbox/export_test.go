@@ -1,6 +1,9 @@
 package sandbox
 
-import "golang.org/x/net/bpf"
+import (
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
 
 // ABI is the kernel's version of landlock.
 func ABI() int { return landlockABI() }
@@ -10,6 +13,9 @@ func MissingWith(abi int) []Layer { return missing(abi) }
 
 // PrepareFor is Prepare on a kernel with this version of landlock.
 func PrepareFor(p Policy, abi int) (*Box, error) { return p.prepare(abi) }
+
+// FilesAtMost is the limit of open files, from one that there is.
+func FilesAtMost(l unix.Rlimit) unix.Rlimit { return atMost(l, mostFiles) }
 
 // Program is the filter of system calls.
 func (p Policy) Program() []bpf.Instruction { return p.program() }

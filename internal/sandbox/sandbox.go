@@ -109,11 +109,16 @@ func limit() error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	if files.Max <= mostFiles {
-		return nil
+	lower := atMost(files, mostFiles)
+	if lower == files {
+		return nil // and what is started keeps its own soft limit, which Go raised for itself alone
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(files.Cur, mostFiles), Max: mostFiles}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lower); err != nil {
 		return fmt.Errorf("limit the open files: %w", err)
 	}
 	return nil
+}
+
+func atMost(l unix.Rlimit, most uint64) unix.Rlimit {
+	return unix.Rlimit{Cur: min(l.Cur, most), Max: min(l.Max, most)}
 }
