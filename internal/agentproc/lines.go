@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
@@ -101,7 +102,7 @@ func (l *lineBuffer) take(s *secret.Scrubber) []byte {
 	return line
 }
 
-// LineJSON returns a line as JSON: a copy of it if it is one valid JSON value, else a JSON string of its text, which
+// LineJSON returns a line as JSON: a copy of it if it is one valid JSON value, else a JSON string of its Text, which
 // a truncated line is always. Bytes that are not UTF-8 become U+FFFD. The result has no line break (SSE would take a
 // carriage return for one).
 func LineJSON(line []byte, truncated bool) json.RawMessage {
@@ -109,11 +110,33 @@ func LineJSON(line []byte, truncated bool) json.RawMessage {
 	if !truncated && json.Valid(line) {
 		return oneLine(line)
 	}
-	text, err := json.Marshal(string(line))
+	text, err := json.Marshal(Text(line))
 	if err != nil { // a string can always be marshalled
 		return json.RawMessage(`""`)
 	}
 	return text
+}
+
+// Text returns a line as text that takes at most MaxLine bytes as a JSON string, which for some characters is six times as
+// long; the rest is cut, and the text then ends in "…[truncated]".
+func Text(line []byte) string {
+	const longest = len(`\u0000`)
+	if len(line) <= MaxLine/longest {
+		return string(line)
+	}
+	room := MaxLine - len(cutMark)
+	for i := 0; i < len(line); {
+		r, size := utf8.DecodeRune(line[i:])
+		takes := size
+		if r < ' ' || strings.ContainsRune("\"\\<>&\x7f\u2028\u2029\ufffd", r) {
+			takes = longest
+		}
+		if room -= takes; room < 0 {
+			return string(line[:i]) + cutMark
+		}
+		i += size
+	}
+	return string(line)
 }
 
 // oneLine returns a copy of valid JSON without line breaks between its tokens; within a token there are none.

@@ -146,3 +146,22 @@ func BenchmarkLines(b *testing.B) {
 		_ = p.Wait()
 	}
 }
+
+// TestTextFitsAsJSON however long its characters become there, and all of it is kept that fits.
+func TestTextFitsAsJSON(t *testing.T) {
+	for _, char := range []string{"x", "\x01", `"`, "<", "é", "\u2028", "\xff", "日"} {
+		text := agentproc.Text([]byte(strings.Repeat(char, agentproc.MaxLine)))
+		encoded, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(encoded); n > agentproc.MaxLine+2 || n < agentproc.MaxLine/4 || !strings.HasSuffix(text, char+"…[truncated]") {
+			t.Errorf("%q: %d bytes of JSON, ends in %q", char, n, text[max(len(text)-30, 0):])
+		}
+	}
+	for _, whole := range []string{"", "words", strings.Repeat("x", agentproc.MaxLine-20)} {
+		if text := agentproc.Text([]byte(whole)); text != whole {
+			t.Errorf("%d bytes became %d", len(whole), len(text))
+		}
+	}
+}

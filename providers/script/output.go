@@ -28,7 +28,7 @@ type resultLine struct {
 
 func (r *run) line(raw []byte) error {
 	r.tail.add(raw)
-	return r.say(providers.KindOutput, outputLine{Type: "output", Text: string(raw)})
+	return r.say(providers.KindOutput, outputLine{Type: "output", Text: agentproc.Text(raw)})
 }
 
 func (r *run) say(kind providers.Kind, v any) error {
