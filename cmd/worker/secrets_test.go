@@ -100,9 +100,11 @@ func searchStore(t *testing.T, dir string, secrets ...string) {
 
 // TestCredentialsAreNotSaved looks for the credentials in the unpacked snapshots of sessions of the real CLIs.
 func TestCredentialsAreNotSaved(t *testing.T) {
+	t.Parallel()
 	const look = "env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -r CANARY $HOME . 2>/dev/null; echo looked"
 	for _, a := range assistants {
 		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
 			_, repoURL := startGit(t)
 			model := modeltest.StartTest(t, modeltest.Turn{Text: "Looking.", Calls: []modeltest.Call{a.shell(look)}}, modeltest.Turn{Text: "Nothing."})
 			base := env(t)
