@@ -89,8 +89,8 @@ func testAssistant(t *testing.T, a assistant, results *table) {
 		{"529", "rate_limited", []modeltest.Turn{{Status: 529, Times: modeltest.Always}}, nil, false},
 		{"key refused halfway", "auth_error", []modeltest.Turn{a.edits(), {Status: 401, Times: modeltest.Always}}, nil, true},
 		{"cut in the answer", "provider_error", []modeltest.Turn{a.edits(), {Text: "half of an answer", Cut: true, Times: modeltest.Always}}, nil, true},
-		{"hang", "timeout", []modeltest.Turn{a.edits(), {Text: "half of an answer", Hang: true}}, []string{"IDLE_TIMEOUT", "4s"}, true},
-		{"too long", "timeout", []modeltest.Turn{a.edits(), {Calls: []modeltest.Call{a.sleeps()}}}, []string{"JOB_TIMEOUT", "8s"}, true},
+		{"hang", "timeout", []modeltest.Turn{a.edits(), {Text: "half of an answer", Hang: true}}, []string{"IDLE_TIMEOUT", "10s"}, true},
+		{"too long", "timeout", []modeltest.Turn{a.edits(), {Calls: []modeltest.Call{a.sleeps()}}}, []string{"JOB_TIMEOUT", "12s"}, true},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			host, repoURL := startGit(t)
