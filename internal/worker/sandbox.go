@@ -87,7 +87,7 @@ func beside(dir string) string {
 	dir = filepath.Clean(dir)
 	parent := filepath.Dir(dir)
 	programs := slices.Contains([]string{"bin", "sbin", ".bin", "shims"}, filepath.Base(dir))
-	if !programs || parent == "/" || parent == "/root" || filepath.Dir(parent) == "/home" {
+	if !programs || slices.Contains([]string{"/", "/root", "/home"}, parent) || filepath.Dir(parent) == "/home" {
 		return dir
 	}
 	return parent
