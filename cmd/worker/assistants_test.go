@@ -90,7 +90,7 @@ func testAssistant(t *testing.T, a assistant, results *table) {
 		{"key refused halfway", "auth_error", []modeltest.Turn{a.edits(), {Status: 401, Times: modeltest.Always}}, nil, true},
 		{"cut in the answer", "provider_error", []modeltest.Turn{a.edits(), {Text: "half of an answer", Cut: true, Times: modeltest.Always}}, nil, true},
 		{"hang", "timeout", []modeltest.Turn{a.edits(), {Text: "half of an answer", Hang: true}}, []string{"IDLE_TIMEOUT", "10s"}, true},
-		{"too long", "timeout", []modeltest.Turn{a.edits(), {Calls: []modeltest.Call{a.sleeps()}}}, []string{"JOB_TIMEOUT", "12s"}, true},
+		{"too long", "timeout", []modeltest.Turn{a.edits(), {Calls: []modeltest.Call{a.sleeps()}}, {Text: "I look at it again", Hang: true}}, []string{"JOB_TIMEOUT", "12s"}, true},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			host, repoURL := startGit(t)
