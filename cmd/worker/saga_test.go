@@ -58,10 +58,12 @@ func (c *campaign) startSaga(t *testing.T, number int, env map[string]string) *s
 }
 
 // job is a request whose agent works for a while: it says what it finds, prints a line each twentieth of a second (in some jobs
-// more than one object of the log holds), commits something halfway by itself, and leaves a file that git ignores.
+// more than one object of the log holds), commits something halfway by itself, and leaves
+// a file that git ignores and a process in a session of its own.
 func (s *saga) job(lines int) map[string]any {
 	s.jobs++
 	text := fmt.Sprintf(`for f in kept/*; do echo "found [$f]"; done
+setsid sleep 600 >/dev/null 2>&1 &
 mkdir -p kept; echo kept > kept/%[1]d; echo begun > work-%[1]d.txt
 i=0
 while [ $i -lt %[2]d ]; do
