@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/ai-coding-worker/ai-coding-worker/internal/httpapi"
 )
 
 // manyImages is a request with images, of exactly so many bytes.
@@ -81,4 +83,21 @@ func TestLargeBodiesShareTheirRoom(t *testing.T) {
 	}
 	go func() { r.next().begin("s", 1) }()
 	w.stream("POST", "/execute", minimal).cancel()
+}
+
+// TestReadersThatDoNotRead cost what is on the way to each of them, however much there is to read.
+func TestReadersThatDoNotRead(t *testing.T) {
+	const readers, each = 20, 2 << 20
+	w, run, log, posted := busy(t, newSessions(), httpapi.Timing{}, 1)
+	posted.cancel()
+	before := liveHeap()
+	for range readers {
+		w.dial("GET /sessions/s/stream HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+	}
+	text := strings.Repeat("x", 10_000)
+	for range 5000 {
+		say(t, log, text)
+	}
+	eventually(t, "at most 2 MiB are live for each", func() bool { return liveHeap()-before < readers*each })
+	run.end(log, nil)
 }
