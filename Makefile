@@ -42,8 +42,8 @@ bench: tools ## measure a worker as a whole, and the benchmarks of the packages
 dev: ## run a worker with .env, and again after each job
 	@scripts/dev
 
-test-swarm: ## try the fleet on a real Swarm on this machine; FLAGS="-run Forty" for a part
-	@scripts/test-swarm $(FLAGS)
+test-swarm: ## try the fleet on a real Swarm on this machine
+	@scripts/test-swarm
 
 up: ## run the fleet on this machine with Docker Compose, WORKERS (2) workers, http://localhost:5001
 	@deploy/compose.sh up $(WORKERS)

@@ -91,3 +91,18 @@ func TestPrune(t *testing.T) {
 	}
 	start(t, "", "true").completed()
 }
+
+// TestWorkersKeyIsRestricted: with the workers' key to MinIO one can use the sessions' bucket and do nothing else.
+func TestWorkersKeyIsRestricted(t *testing.T) {
+	script := `export MC_CONFIG_DIR=/tmp/mc-test; trap 'rm -r $MC_CONFIG_DIR' EXIT
+		mc alias set w http://127.0.0.1:9000 worker-test "$(cat /run/secrets/minio_secret_key)"
+		date >/tmp/probe; mc cp /tmp/probe w/sessions/probe && mc rm w/sessions/probe && echo ALLOWED bucket
+		mc mb w/other && echo ALLOWED another bucket
+		mc admin user list w && echo ALLOWED users
+		mc admin policy list w && echo ALLOWED policies
+		mc anonymous set public w/sessions && echo ALLOWED opening the bucket; true`
+	out := docker(t, "exec", containers(t, stack+"_minio")[0], "sh", "-c", script)
+	if strings.Count(out, "ALLOWED") != 1 || !strings.Contains(out, "ALLOWED bucket") {
+		t.Errorf("the workers' key:\n%s", out)
+	}
+}
