@@ -60,17 +60,29 @@ func (s *saga) crash(turn int) {
 	slowest := s.clock()
 	d := startDoomed(s.t, s.elsewhere(false), s.job(jobLines))
 	d.await(m)
-	end := time.Now()
+	end := s.kill(d)
+	s.t.Logf("killed in %s (aimed at %s + %v), attempt %d", d.hit(), m.phase, m.after.Round(time.Millisecond), d.attempt())
+	s.remembered(d.sightings(), end, slowest())
+	s.mourn(d)
+}
+
+// kill ends a worker, and sees that nothing is left of it.
+func (s *saga) kill(d *doomed) (end time.Time) {
+	s.t.Helper()
+	end = time.Now()
 	_ = d.cmd.Process.Signal(syscall.SIGSTOP) // the look at its family takes longer than some phases
 	processes := family(s.t, d.cmd.Process.Pid)
 	d.kill()
 	s.died = end
-	hit := d.hit()
 	gone(s.t, processes)
 	<-d.read
-	s.t.Logf("killed in %s (aimed at %s + %v), attempt %d", hit, m.phase, m.after.Round(time.Millisecond), d.attempt())
-	s.remembered(d.sightings(), end, slowest())
-	s.c.count(func(t *tally) { t.faults++; t.hit[hit]++ })
+	return end
+}
+
+// mourn takes down what a killed worker has left.
+func (s *saga) mourn(d *doomed) {
+	s.t.Helper()
+	s.c.count(func(t *tally) { t.faults++; t.hit[d.hit()]++ })
 	if s.look().saved(d.attempt()) {
 		s.kept = append(s.kept, fmt.Sprint(s.jobs))
 		s.c.count(func(t *tally) { t.jobsSaved++ })

@@ -31,22 +31,36 @@ func TestCampaignOutages(t *testing.T) {
 	t.Log(c)
 }
 
-// outage lets a worker do a job while MinIO is away for up to three seconds of it.
+// outage lets a worker do a job while MinIO is away for up to three seconds of it. Each third worker is killed meanwhile.
 func (s *saga) outage(turn int, server *storagetest.Server) {
 	s.t.Helper()
-	m, away := s.c.pace.moment(s.random, turn), time.Duration(s.random.IntN(3000))*time.Millisecond
+	m, away, killed := s.c.pace.moment(s.random, turn), time.Duration(s.random.IntN(3000))*time.Millisecond, s.random.IntN(3) == 0
 	d := startDoomed(s.t, s.elsewhere(false), s.job(jobLines))
 	d.await(m)
 	server.Stop(s.t)
-	hit := d.hit()
-	s.c.count(func(t *tally) { t.faults++; t.hit[hit]++ })
+	since, hit := time.Now(), d.hit()
 	time.Sleep(away)
+	if killed {
+		s.kill(d)
+	}
 	server.Start(s.t)
 	<-d.read
-	s.t.Logf("MinIO killed in %s (aimed at %s + %v) for %v, attempt %d", hit, m.phase, m.after.Round(time.Millisecond), away, d.attempt())
+	s.t.Logf("MinIO killed in %s (aimed at %s + %v) for %v, attempt %d; the worker, too: %v", hit, m.phase, m.after.Round(time.Millisecond), away, d.attempt(), killed)
+	if killed {
+		s.remembered(d.sightings(), since, 0)
+		s.mourn(d)
+		return
+	}
+	s.c.count(func(t *tally) { t.faults++; t.hit[hit]++ })
+	s.outlived(d)
+}
+
+// outlived checks that a job came to its end, and that nothing is lost of what it said.
+func (s *saga) outlived(d *doomed) {
+	s.t.Helper()
 	seen := d.sightings()
 	if len(seen) == 0 || event.TypeOf(seen[len(seen)-1].line) != event.TypeCompleted {
-		s.t.Errorf("the job did not outlive an outage of %v: status %d\n%s", away, d.status, d.logs)
+		s.t.Errorf("the job did not outlive the outage: status %d\n%s", d.status, d.logs)
 	}
 	s.kept = append(s.kept, fmt.Sprint(s.jobs))
 	if code := d.exited(); code != 0 {
