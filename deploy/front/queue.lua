@@ -1,7 +1,7 @@
 -- The queue before the workers. HAProxy has none before a backend whose servers are all down, and a busy worker is down
 -- to it. A job waits here until it is given a worker that is idle; each idle worker is given to one job.
 
-local longest = 600 -- seconds that a job waits
+local longest = 600 -- seconds that a job waits; aicw waits a minute longer
 local short = 20    -- seconds that anything else waits for any worker
 local pause = 50    -- milliseconds between two looks at the workers
 local grace = 2     -- seconds in which a worker that was given a job must be seen busy

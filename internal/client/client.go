@@ -24,9 +24,12 @@ type Config struct {
 	APIKey  secret.String // sent with every request; zero: none
 	OnRetry func(Retry)   // told before each wait; nil: nobody is
 
-	BusyWait  time.Duration // how long, in all, a call waits for a worker that takes it; default 5 minutes, negative: not at all
-	LostWait  time.Duration // how long, in all, a stream without any progress is waited for; default 2 minutes
-	Silence   time.Duration // no byte for so long means a dead connection; default 45 s, three of the worker's heartbeats
+	BusyWait time.Duration // how long, in all, a call waits for a worker that takes it; default 5 minutes, negative: not at all
+	LostWait time.Duration // how long, in all, a stream without any progress is waited for; default 2 minutes
+	Silence  time.Duration // no byte for so long means a dead connection; default 45 s, three of the worker's heartbeats
+	// HeldWait is how long a job that was sent may go without the beginning of an answer: a proxy before the workers holds it while
+	// all are busy. Default 11 minutes; longer than the proxy holds it.
+	HeldWait  time.Duration
 	Transport http.RoundTripper
 
 	Wait  func(ctx context.Context, d time.Duration) error // waits for d or the end of ctx, which is then the error
@@ -60,6 +63,7 @@ func New(cfg Config) (*Client, error) {
 	setDefault(&cfg.BusyWait, 5*time.Minute)
 	setDefault(&cfg.LostWait, 2*time.Minute)
 	setDefault(&cfg.Silence, 45*time.Second)
+	setDefault(&cfg.HeldWait, 11*time.Minute)
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport()
 	}

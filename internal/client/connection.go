@@ -38,7 +38,7 @@ func (c *Client) stream(ctx context.Context, prepare func(*http.Request), take f
 	dog := newWatchdog(c.cfg.Silence, func() { cancel(errSilent) })
 	defer dog.stop()
 
-	via := &streamTransport{base: c.cfg.Transport, prepare: prepare, dog: dog}
+	via := &streamTransport{base: c.cfg.Transport, prepare: prepare, dog: dog, held: c.cfg.HeldWait}
 	lib := sse.NewClient(c.base.String(), sse.ClientMaxBufferSize(maxFrame))
 	lib.Connection = &http.Client{Transport: via, CheckRedirect: refuseRedirect}
 	lib.ReconnectStrategy = &backoff.StopBackOff{}

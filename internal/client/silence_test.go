@@ -1,8 +1,10 @@
 package client_test
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +86,46 @@ func TestPatienceIsForConnectionsWithoutLife(t *testing.T) {
 		c, _ := inFakeTime(t, l, steps...)
 		if _, err := c.Execute(t.Context(), client.Request{Text: "x"}, l.onEvent); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// holding answers the first request only after a while, as a proxy does that waits for a worker.
+type holding struct {
+	http.RoundTripper
+	held time.Duration
+}
+
+func (h *holding) RoundTrip(req *http.Request) (*http.Response, error) {
+	if trace := httptrace.ContextClientTrace(req.Context()); h.held > 0 && trace != nil {
+		trace.WroteHeaders()
+		if trace.WroteRequest != nil {
+			trace.WroteRequest(httptrace.WroteRequestInfo{})
+		}
+		select {
+		case <-time.After(h.held):
+			h.held = 0
+		case <-req.Context().Done():
+			return nil, context.Cause(req.Context())
+		}
+	}
+	return h.RoundTripper.RoundTrip(req)
+}
+
+// A job that a proxy holds while all workers are busy is waited for; it is neither posted again nor given up.
+func TestAHeldJobIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{}
+		m := &memory{steps: []func(*http.Request, *io.PipeWriter){func(_ *http.Request, w *io.PipeWriter) { write(w, connected, completed) }}}
+		c, err := client.New(client.Config{
+			BaseURL: "http://worker", Transport: &holding{m, 10 * time.Minute}, NewID: func() string { return sessionID },
+			OnRetry: func(r client.Retry) { l.again = append(l.again, r) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Execute(t.Context(), client.Request{Text: "x"}, l.onEvent); err != nil || m.requests != 1 || len(l.again) != 0 {
+			t.Errorf("%d requests, retries %v: %v", m.requests, l.again, err)
 		}
 	})
 }

@@ -22,12 +22,16 @@ func newWatchdog(after time.Duration, bark func()) *watchdog {
 func (d *watchdog) pet()  { d.timer.Reset(d.after) }
 func (d *watchdog) stop() { d.timer.Stop() }
 
+// wait lets it be patient for once, until it is petted again.
+func (d *watchdog) wait(once time.Duration) { d.timer.Reset(max(once, d.after)) }
+
 // streamTransport turns the library's GET into the request that is meant, notes whether it was sent, and shows each byte
 // that moves to the watchdog.
 type streamTransport struct {
 	base    http.RoundTripper
 	prepare func(*http.Request)
 	dog     *watchdog
+	held    time.Duration // how long a job may go without the beginning of an answer
 	sent    atomic.Bool
 }
 
@@ -37,6 +41,9 @@ func (t *streamTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
 	req.Header.Del("Connection")
 	t.prepare(req)
+	if req.Method == http.MethodPost {
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { t.dog.wait(t.held) }
+	}
 	if req.Body != nil {
 		req.Body = &uploaded{ReadCloser: req.Body, dog: t.dog}
 	}

@@ -3,7 +3,9 @@
 package swarm_test
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -139,5 +141,31 @@ func TestDeployAgain(t *testing.T) {
 		if strings.Contains(string(out), secret) {
 			t.Errorf("--dry-run prints a secret:\n%s", out)
 		}
+	}
+}
+
+// TestJobOfAClientThatLeft: a job whose client went away while it waited is not run.
+func TestJobOfAClientThatLeft(t *testing.T) {
+	scaled(t, 1)
+	jobs, release := occupied(t, 1, "change/left")
+	ctx, cancel := context.WithCancel(t.Context())
+	body := `{"userRequest":"true","codingAssistantProvider":"script","websiteSessionId":"left-alone"}`
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, front+"/execute", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	time.AfterFunc(2*time.Second, cancel)
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		defer res.Body.Close()
+		t.Fatalf("it did not wait: %s", res.Status)
+	}
+	next := start(t, "", "true")
+	release()
+	unharmed(t, jobs, "change/left")
+	next.completed() // it came later
+	if status, _ := get(t, "/sessions/left-alone"); status != http.StatusNotFound {
+		t.Errorf("its session: %d", status)
 	}
 }
