@@ -26,14 +26,16 @@ func TestClosedPorts(t *testing.T) {
 	}{
 		"a fleet's worker": {
 			config.Config{MinIOEndpoint: "minio:9000", TracesURL: "http://collector:4318"},
-			at(5000, 9090), []uint16{80, 4318, 5000, 5001, 9000, 9090},
+			at(5000, 9090),
+			[]uint16{80, 4318, 5000, 5001, 9000, 9090},
 		},
 		"no metrics":                        {config.Config{}, append(at(5000), nil), []uint16{80, 5000, 5001}},
 		"MinIO and traces among all others": {config.Config{MinIOEndpoint: "s3.example.com:443", TracesURL: "https://collector"}, at(443), []uint16{80, 5001}},
 		"443 by the operator's own wish":    {config.Config{Sandbox: config.Sandbox{ClosedPorts: []uint16{443}}}, at(5000), []uint16{443, 5000}},
 		"a model's API on closed ports": {
 			config.Config{AnthropicBaseURL: "http://gateway", OpenAIBaseURL: "http://gateway:5001/v1"},
-			at(5000), []uint16{5000},
+			at(5000),
+			[]uint16{5000},
 		},
 	} {
 		if row.cfg.Sandbox.ClosedPorts == nil {
