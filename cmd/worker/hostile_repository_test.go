@@ -159,8 +159,9 @@ func TestHostileRepository(t *testing.T) {
 					t.Errorf("the control fails: where it is trusted %s does not run, only %s\n%s", want, ran, s)
 				}
 			}
-			if !hostile.told(modelKey) {
-				t.Errorf("the control fails: where it is trusted its host is not told the key\n%s", s)
+			heard := slices.ContainsFunc(hostile.model.Requests(), func(r modeltest.Request) bool { return strings.Contains(r.System+r.Text(), "mandrake") })
+			if !hostile.told(modelKey) || !heard {
+				t.Errorf("the control fails: where it is trusted its host is told the key %t, and more than its instructions %t\n%s", hostile.told(modelKey), heard, s)
 			}
 		})
 	}
