@@ -67,10 +67,10 @@ func wantMemory(t *testing.T, got, most int64) {
 // TestThreeThousandPosts want one worker: one of them gets it, and the others are told at once.
 func TestThreeThousandPosts(t *testing.T) {
 	const posts, most = 3000, 192 << 20
-	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "LOG_LEVEL", "info"))
+	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "METRICS_LINGER", "1ms", "LOG_LEVEL", "info"))
 	took := memory(t, p)
 	addr := strings.TrimPrefix(p.URL, "http://")
-	body, _ := json.Marshal(script("sleep 3; echo done"))
+	body, _ := json.Marshal(script("sleep 300"))
 	request := fmt.Sprintf("POST /execute HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", addr, len(body), body)
 	answers := make(map[string]int)
 	var mu sync.Mutex
@@ -91,7 +91,12 @@ func TestThreeThousandPosts(t *testing.T) {
 		t.Fatalf("answers: %v", answers)
 	}
 	wantMemory(t, took(), most)
-	if rest, err := io.ReadAll(won); !strings.Contains(string(rest), `"type":"completed"`) {
+	res, err := http.Post(p.URL+"/abort", "application/json", nil)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("abort: %v %v", res, err)
+	}
+	res.Body.Close()
+	if rest, err := io.ReadAll(won); !strings.Contains(string(rest), `"code":"aborted"`) {
 		t.Errorf("the job's stream: %v: %s", err, rest)
 	}
 	if code := p.exited(); code != 0 {
@@ -106,7 +111,7 @@ func sendRaw(t *testing.T, addr, request string) (net.Conn, string) {
 		return nil, err.Error()
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(conn, request); err != nil {
 		return conn, err.Error()
 	}
@@ -123,7 +128,7 @@ func sendRaw(t *testing.T, addr, request string) (net.Conn, string) {
 // TestIdleConnectionsAndSlowSenders keep nobody else out.
 func TestIdleConnectionsAndSlowSenders(t *testing.T) {
 	const most = 320 << 20
-	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "LOG_LEVEL", "info"))
+	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "METRICS_LINGER", "1ms", "LOG_LEVEL", "info"))
 	took := memory(t, p)
 	addr := strings.TrimPrefix(p.URL, "http://")
 	slow := []string{
@@ -168,7 +173,7 @@ func openFiles(t *testing.T) int {
 // TestLinesLongerThanMayBe are cut, and nothing else of the job is: one of plain text, and one of what JSON writes longest.
 func TestLinesLongerThanMayBe(t *testing.T) {
 	const most = 256 << 20
-	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "LOG_LEVEL", "info"))
+	p := startWorker(t, with(env(t), "METRICS_ADDR", "127.0.0.1:0", "METRICS_LINGER", "1ms", "LOG_LEVEL", "info"))
 	took := memory(t, p)
 	s := p.post(script(`head -c 20000000 /dev/zero | tr '\0' x; echo; head -c 17000000 /dev/zero | tr '\0' '\001'; echo; echo after`))
 	var long []string
