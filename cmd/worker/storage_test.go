@@ -102,13 +102,13 @@ func TestStorageAwayForLongerThanTheLease(t *testing.T) {
 	t.Parallel()
 	_, repoURL := startGit(t)
 	server, base := ownMinIO(t)
-	base = with(base, "LEASE_TTL", "4s")
-	job := script("echo working; sleep 9; echo worked", "github", github(repoURL), "websiteSessionId", "away")
+	base = with(base, "LEASE_TTL", "8s") // a quarter is what the holder has to be back, on a busy machine too
+	job := script("echo working; sleep 13; echo worked", "github", github(repoURL), "websiteSessionId", "away")
 	p, other := startWorker(t, base), startWorker(t, with(base, "WORKSPACE_DIR", env(t)["WORKSPACE_DIR"]))
 	s := p.post(job)
 	s.until(says("working"))
 	server.Stop(t)
-	back := time.AfterFunc(6*time.Second, func() { server.Start(t) }) // LEASE_TTL and a second, and one more
+	back := time.AfterFunc(10*time.Second, func() { server.Start(t) }) // LEASE_TTL and a second, and one more
 	defer back.Stop()
 	ended := make(chan struct{})
 	go func() {
