@@ -272,6 +272,23 @@ func TestSandboxThatFails(t *testing.T) {
 	waitFor(t, "the log says why", func() bool { return strings.Contains(p.logs.String(), "enforce the landlock ruleset") })
 }
 
+// TestSandboxOfALaterAgent is about a worker whose first agent was spent on a job that did not begin.
+func TestSandboxOfALaterAgent(t *testing.T) {
+	store := filepath.Join(t.TempDir(), "store")
+	holder := startWorker(t, with(env(t), "STORAGE_DIR", store))
+	holder.post(script("echo held; sleep 600", "websiteSessionId", "held")).until(says("held"))
+	j := newJail(t).start("STORAGE_DIR", store)
+	if status, _, body := j.tryPost(script("true", "websiteSessionId", "held")); status != http.StatusConflict {
+		t.Fatalf("%d %s", status, body)
+	}
+	got := j.tries()
+	for _, a := range probe.Attempts() {
+		if refused := a.Layer != "" && !slices.Contains(sandbox.Missing(), a.Layer); refused != (got[a.Name] != "") {
+			t.Errorf("%s: refused %t, want %t: %s", a.Name, got[a.Name] != "", refused, got[a.Name])
+		}
+	}
+}
+
 // tools do what builds and tests of all kinds of projects do.
 const tools = `set -e
 echo '{"name": "site", "scripts": {"test": "node test.js"}}' > package.json
