@@ -119,7 +119,7 @@ func (b *bench) tarAndBack(ctx context.Context, tree string, store storage.Store
 }
 
 func putTar(ctx context.Context, store storage.Store, tree string) error {
-	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `tar -c -C "$1" . | zstd -1 -q`, "sh", tree))
+	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `cd "$1" && tar -c -- * | zstd -1 -q`, "sh", tree))
 	r, w := io.Pipe()
 	tar.Stdout = w
 	done := make(chan error, 1)
@@ -139,7 +139,7 @@ func getTar(ctx context.Context, store storage.Store, out string) error {
 		return err
 	}
 	defer archive.Close()
-	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `zstd -d -q | tar -x -C "$1" --no-overwrite-dir`, "sh", out))
+	tar := asAgent(exec.CommandContext(ctx, "/bin/sh", "-c", `zstd -d -q | tar -x -C "$1"`, "sh", out))
 	tar.Stdin = archive
 	return tar.Run()
 }

@@ -76,9 +76,11 @@ func TestThreeThousandPosts(t *testing.T) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var won net.Conn
+	var ready sync.WaitGroup // all but the last byte of each request is sent
+	ready.Add(posts)
 	for range posts {
 		all.Go(func() {
-			conn, status := sendRaw(t, addr, request)
+			conn, status := sendRaw(t, addr, request, &ready)
 			mu.Lock()
 			defer mu.Unlock()
 			if answers[status]++; status == "HTTP/1.1 200 OK\r\n" {
@@ -104,15 +106,22 @@ func TestThreeThousandPosts(t *testing.T) {
 	}
 }
 
-// sendRaw sends a request on a connection of its own, which stays open to the test's end, and returns the answer's first line.
-func sendRaw(t *testing.T, addr, request string) (net.Conn, string) {
+// sendRaw sends a request on a connection of its own, which stays open to the test's end, its last byte when all are ready.
+// It returns the answer's first line.
+func sendRaw(t *testing.T, addr, request string, ready *sync.WaitGroup) (net.Conn, string) {
+	last := len(request) - 1
 	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return nil, err.Error()
+	if err == nil {
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
+		_, err = io.WriteString(conn, request[:last])
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
-	if _, err := io.WriteString(conn, request); err != nil {
+	ready.Done()
+	ready.Wait()
+	if err == nil {
+		_, err = io.WriteString(conn, request[last:])
+	}
+	if err != nil {
 		return conn, err.Error()
 	}
 	var line []byte
