@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -23,8 +22,8 @@ type warmAgent struct {
 	opts Options
 	log  zerolog.Logger
 
+	policy  *sandbox.Policy // nil: no sandbox. It is set before start and take are called.
 	started chan struct{}   // closed when start has done what it can
-	policy  *sandbox.Policy // nil: no sandbox. It is set before that.
 
 	mu     sync.Mutex
 	agent  *agentproc.Agent
@@ -35,11 +34,9 @@ func newWarmAgent(cfg config.Config, opts Options) *warmAgent {
 	return &warmAgent{cfg: cfg, opts: opts, log: opts.Log, started: make(chan struct{})}
 }
 
-// start starts the agent that take will hand out, of a worker that listens at the addresses. What is wrong is logged; the job will
-// fail by it. It is called once.
-func (w *warmAgent) start(ctx context.Context, addrs ...net.Addr) {
+// start starts the agent that take will hand out. What is wrong is logged; the job will fail by it. It is called once.
+func (w *warmAgent) start(ctx context.Context) {
 	defer close(w.started)
-	w.policy = policy(w.cfg, w.opts.Path, addrs...)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	agent, err := launch(ctx, w.cfg, w.opts.Path, w.policy)

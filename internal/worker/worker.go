@@ -68,7 +68,8 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if opts.Listening != nil {
 		opts.Listening(ln.Addr())
 	}
-	go warm.start(ctx, ln.Addr(), metricsAddr)
+	warm.policy = policy(cfg, opts.Path, ln.Addr(), metricsAddr)
+	go warm.start(ctx)
 	idling, stopIdling := context.WithCancel(ctx)
 	defer stopIdling()
 	go parts.sweeper.run(idling)
