@@ -5,6 +5,7 @@ package swarm_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -27,24 +28,49 @@ func docker(t *testing.T, args ...string) string {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, within time.Duration, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(within); !holds(); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			out, _ := exec.Command("docker", "service", "ps", "--no-trunc", workers).CombinedOutput()
-			t.Fatalf("not within %v: %s\n%s", within, what, out)
-		}
+	if !soon(within, holds) {
+		out, _ := exec.Command("docker", "service", "ps", "--no-trunc", workers).CombinedOutput()
+		t.Fatalf("not within %v: %s\n%s", within, what, out)
 	}
 }
 
-// scale changes the number of workers, and waits until that many are idle where it grew.
-func scale(t *testing.T, n int) {
-	t.Helper()
-	docker(t, "service", "scale", "--detach", workers+"="+strconv.Itoa(n))
+// soon tells whether a condition holds within a while.
+func soon(within time.Duration, holds func() bool) bool {
+	for deadline := time.Now().Add(within); !holds(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
+// scale changes the number of workers, and waits until Swarm means to run that many, for a second on end: a worker between two
+// jobs does not count. It asks again where that does not come: Swarm keeps a worker whose task ends while it is to be removed.
+func scale(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("Swarm means to run %d workers", n), time.Minute, func() bool {
+		docker(t, "service", "scale", "--detach", workers+"="+strconv.Itoa(n))
+		steady := 0
+		return soon(5*time.Second, func() bool {
+			if steady++; len(wanted(t)) != n {
+				steady = 0
+			}
+			return steady == 5
+		})
+	})
+}
+
+// scaled is scale, and waits until that many run.
 func scaled(t *testing.T, n int) {
 	t.Helper()
 	scale(t, n)
 	eventually(t, strconv.Itoa(n)+" workers run", 3*time.Minute, func() bool { return len(containers(t, workers)) == n })
+}
+
+// wanted are the tasks that Swarm means to run.
+func wanted(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(docker(t, "service", "ps", "-q", "--filter", "desired-state=running", workers))
 }
 
 // containers are the IDs of a service's running containers.
@@ -57,6 +83,12 @@ func containers(t *testing.T, service string) []string {
 func container(t *testing.T, j *job) string {
 	t.Helper()
 	return docker(t, "inspect", "--format", "{{.Id}}", j.container())
+}
+
+// state is that of a container, as Docker calls it.
+func state(t *testing.T, id string) string {
+	t.Helper()
+	return docker(t, "inspect", "--format", "{{.State.Status}}", id)
 }
 
 // updateState is what became of a service's latest update; empty while none has begun.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/modeltest"
 )
@@ -26,7 +27,7 @@ func TestLeftoversHoldNoSecret(t *testing.T) {
 	j := start(t, "", "Write a proof", "--provider", "claude-code", "--repo", fleet.git.CloneURL("left/over"))
 	id := container(t, j)
 	j.completed()
-	eventually(t, "the task is over", 60e9, func() bool { return docker(t, "inspect", "--format", "{{.State.Status}}", id) == "exited" })
+	eventually(t, "the task is over", time.Minute, func() bool { return state(t, id) == "exited" })
 
 	clean(t, "docker inspect", []byte(docker(t, "inspect", id)))
 	clean(t, "docker service inspect", []byte(docker(t, "service", "inspect", workers, stack+"_front", stack+"_minio")))
@@ -81,7 +82,7 @@ func clean(t *testing.T, where string, text []byte) {
 func TestPrune(t *testing.T) {
 	scaled(t, 1)
 	start(t, "", "true").completed()
-	eventually(t, "a worker runs again", 60e9, func() bool { return len(containers(t, workers)) == 1 })
+	eventually(t, "a worker runs again", time.Minute, func() bool { return len(containers(t, workers)) == 1 })
 	docker(t, "container", "prune", "--force", "--filter", "label=com.docker.swarm.service.name="+workers)
 	if out, err := exec.CommandContext(t.Context(), "../../scripts/prune.sh").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
