@@ -38,6 +38,8 @@ check_machine() {
 	"active false") die "this node is no manager of its Swarm: run this on one" ;;
 	*) die "this node is in no Swarm: docker swarm init" ;;
 	esac
+	kept=$(docker info --format '{{.Swarm.Cluster.Spec.Orchestration.TaskHistoryRetentionLimit}}')
+	[ "$kept" -le 1 ] || say "this Swarm keeps $kept ended tasks of each worker: docker swarm update --task-history-limit 1"
 }
 
 # secret NAME AS: a Docker secret of NAME's value, called AS and a part of its hash: another value is another secret.
@@ -112,13 +114,33 @@ deploy() {
 		return
 	fi
 	docker stack services -q "$stack" 2>/dev/null | grep -q . || age=new
-	docker stack deploy --prune --resolve-image changed "$@" "$stack"
+	docker stack deploy --prune --resolve-image changed --with-registry-auth "$@" "$stack"
+}
+
+# take_over: waits until what was changed runs. Where Swarm went back to what ran before, that is what the secrets are still for.
+take_over() {
+	[ "$age" != new ] || return 0
+	say "waiting for what has changed"
+	for service in minio front unified-worker; do
+		updated "$service" "$begun" || {
+			last_words
+			die "the change of $service was not taken: docker service ps ${stack}_$service"
+		}
+	done
+}
+
+# find_front: the address of the node on which the front runs; the routing mesh is on every node.
+find_front() {
+	task=$(docker service ps -q --filter desired-state=running "${stack}_front" | head -n 1)
+	[ -n "$task" ] || return 0
+	node=$(docker inspect --format '{{.NodeID}}' "$task")
+	[ "$node" = "$(docker info --format '{{.Swarm.NodeID}}')" ] || front=http://$(docker node inspect --format '{{.Status.Addr}}' "$node"):5001
 }
 
 tell() {
 	cat <<-TEXT
 
-		The fleet is up: http://localhost:5001
+		The fleet is up: $front
 
 		  docker stack services $stack                       what runs
 		  docker service ps ${stack}_unified-worker            each worker
@@ -134,9 +156,12 @@ make_up_secrets
 publish swarm.yml
 create_secrets
 images
+begun=$(date +%s)
 deploy
 [ -z "$dry_run" ] || exit 0
+take_over
 wait_for_services "$age"
+find_front
 wait_for_front "docker service logs ${stack}_unified-worker"
 drop_old_secrets
 tell

@@ -34,28 +34,6 @@ minio) variable=MINIO_IMAGE repository=ai-coding-worker-minio dockerfile=deploy/
 *) die "no service $service: unified-worker, front or minio" ;;
 esac
 
-# update_status: of the service's latest update, and what Swarm says about it.
-update_status() {
-	docker service inspect --format '{{if .UpdateStatus}}{{.UpdateStatus.State}} {{.UpdateStatus.Message}}{{end}}' "${stack}_$service"
-}
-
-# watch: until the update is over, one way or the other. It stands still while each of two slots waits for a new task.
-watch() {
-	last=
-	deadline=$(($(date +%s) + 1800))
-	while [ "$(date +%s)" -lt "$deadline" ]; do
-		status=$(update_status)
-		[ "$status" = "$last" ] || say "${status:-the update begins}"
-		last=$status
-		case $status in
-		completed*) return 0 ;;
-		rollback_completed* | rollback_paused* | paused*) return 1 ;;
-		esac
-		sleep 1
-	done
-	die "the update takes longer than half an hour: docker service ps ${stack}_$service"
-}
-
 # remember NAME VALUE: .env says what runs.
 remember() {
 	touch "$env_file"
@@ -79,8 +57,9 @@ if [ -z "$name" ]; then
 	fi
 fi
 
-docker service update --detach --quiet --image "$name" "${stack}_$service" >/dev/null
-if ! watch; then
+begun=$(date +%s)
+docker service update --detach --quiet --with-registry-auth --image "$name" "${stack}_$service" >/dev/null
+if ! updated "$service" "$begun"; then
 	last_words
 	die "$name was not taken: the fleet runs what it ran before"
 fi

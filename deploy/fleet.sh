@@ -1,8 +1,9 @@
 # What the scripts of the fleet share. Read by `. deploy/fleet.sh` from the top level.
-# They may set env_file, dry_run (say, do not do) and rebuild (build images that are here, too).
+# They may set env_file, dry_run (say, do not do), rebuild (build images that are here, too) and front (where it listens).
 # shellcheck shell=sh disable=SC2034
 
 stack=unified-worker-stack
+front=http://localhost:5001
 
 say() { echo "$(basename "$0"): $*"; }
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
@@ -110,12 +111,31 @@ images() {
 
 built_from() { git describe --always --dirty 2>/dev/null || echo devel; }
 
-# wait_for_services [new]: until each service has as many tasks as it should, for three minutes. Where all tasks are new,
-# some that fail again and again end the waiting. The last words of those that failed are shown.
+# updated SERVICE SINCE: waits until the update that was asked for at that time is over; status 1 if Swarm did not take it. One
+# that has not begun after five seconds has nothing to replace. It stands still while each of two slots waits for a new task.
+updated() {
+	last=
+	while [ "$(date +%s)" -lt $(($2 + 1800)) ]; do
+		status=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}} {{.Message}}{{end}}' "${stack}_$1")
+		[ "$status" = "$last" ] || say "$1: $status"
+		last=$status
+		case $status in
+		completed*) return 0 ;;
+		rollback_completed* | rollback_paused* | paused*) return 1 ;;
+		'') [ "$(date +%s)" -lt $(($2 + 5)) ] || return 0 ;;
+		esac
+		sleep 1
+	done
+	die "the update takes longer than half an hour: docker service ps ${stack}_$1"
+}
+
+# wait_for_services [new]: until each service has as many tasks as it should, for three minutes. There may be more: workers that
+# were told to go and end their jobs first. Where all tasks are new, some that fail again and again end the waiting. The last
+# words of those that failed are shown.
 wait_for_services() {
 	say "waiting for the services"
 	deadline=$(($(date +%s) + 180))
-	until docker stack services --format '{{.Replicas}}' "$stack" | awk -F '[/ ]' '$1 != $2 { waiting = 1 } END { exit waiting || NR == 0 }'; do
+	until docker stack services --format '{{.Replicas}}' "$stack" | awk -F '[/ ]' '$1 < $2 { waiting = 1 } END { exit waiting || NR == 0 }'; do
 		if [ "${1:-}" = new ] && [ "$(failures)" -ge 5 ]; then
 			last_words
 			die "the services start and end again"
@@ -145,17 +165,23 @@ last_words() {
 # wait_for_front LOGS: until a worker answers through the front, for a minute; LOGS is the command that shows why none does.
 wait_for_front() {
 	tries=0
-	until [ "$(curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:5001/ready || true)" = 200 ]; do
+	until [ "$(curl -s -m 5 -o /dev/null -w '%{http_code}' "$front/ready" || true)" = 200 ]; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 60 ] || die "no worker is ready behind http://localhost:5001: $1"
+		[ "$tries" -lt 60 ] || die "no worker is ready behind $front: $1"
 		sleep 1
 	done
 }
 
-# drop_old_secrets: those of earlier values. One that a task still uses stays, until the next time.
+# drop_old_secrets: those of earlier values, but what each service had before its latest change: it may be rolled back. Docker
+# itself refuses to remove what a service has now.
 drop_old_secrets() {
 	for old in $(docker secret ls --filter name=aicw_ --format '{{.Name}}'); do
-		docker secret rm "$old" >/dev/null 2>&1 || true
+		case $before in
+		*" $old "*) ;;
+	before=" $(docker service inspect "${stack}_unified-worker" "${stack}_minio" --format \
+		'{{with .PreviousSpec}}{{range .TaskTemplate.ContainerSpec.Secrets}}{{.SecretName}} {{end}}{{end}}' | tr '\n' ' ')"
+		*) docker secret rm "$old" >/dev/null 2>&1 || true ;;
+		esac
 	done
 }
 
@@ -165,7 +191,7 @@ tell_request() {
 
 		A first job (the key is API_KEYS in $env_file):
 
-		  curl -N -X POST http://localhost:5001/execute \\
+		  curl -N -X POST $front/execute \\
 		    -H "Authorization: Bearer \$(sed -n 's/^API_KEYS=\\([^,]*\\).*/\\1/p' $env_file)" \\
 		    -H "Content-Type: application/json" \\
 		    -d '{"userRequest": "Create a hello world function", "codingAssistantProvider": "ClaudeAgentSDK",

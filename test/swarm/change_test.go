@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -116,15 +118,79 @@ func TestBrokenImages(t *testing.T) {
 	unharmed(t, jobs, "change/broken")
 }
 
-// TestDeployAgain: nothing changes where nothing has changed, and the other stack files are good.
+// deploy runs deploy-swarm.sh with the fleet's variables and further ones, and returns its exit status.
+func deploy(t *testing.T, further ...string) (status int, output string) {
+	t.Helper()
+	env, err := os.ReadFile(fleet.env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, append(env, strings.Join(further, "\n")+"\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", file)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// TestDeployUnderJobs: a changed variable comes to all workers, whoever is still busy, and no job is lost.
+func TestDeployUnderJobs(t *testing.T) {
+	scaled(t, 2)
+	jobs, release := occupied(t, 2, "change/deploy")
+	if status, out := deploy(t, "GIT_AUTHOR_NAME=Another"); status != 0 {
+		t.Errorf("deploy-swarm.sh: status %d\n%s", status, out)
+	}
+	repository(t, "change/author")
+	last := start(t, "", "date > date.txt", "--repo", fleet.git.CloneURL("change/author")).completed()
+	if author, err := fleet.git.Git("change/author", "log", "-1", "--format=%an", fmt.Sprint(last["branch"])); err != nil || strings.TrimSpace(author) != "Another" {
+		t.Errorf("the author is %q, %v", author, err)
+	}
+	release()
+	unharmed(t, jobs, "change/deploy")
+	if status, out := deploy(t); status != 0 {
+		t.Errorf("deploy-swarm.sh, back: status %d\n%s", status, out)
+	}
+}
+
+// TestDeployTakenBack: workers that do not start with what was changed are taken back, with the secrets that were in force, and
+// the script says so.
+func TestDeployTakenBack(t *testing.T) {
+	image(t, "ai-coding-worker:test-dead", `ENTRYPOINT ["/bin/false"]`)
+	scaled(t, 2)
+	status, out := deploy(t, "WORKER_IMAGE=ai-coding-worker:test-dead", "API_KEYS=aicw_ANOTHERapiKEY0123456789")
+	if status != 1 || !strings.Contains(out, "was not taken") {
+		t.Errorf("deploy-swarm.sh: status %d\n%s", status, out)
+	}
+	for range 3 { // the third at the latest by a new task, and all by the key that was in force
+		start(t, "", "true").completed()
+	}
+	if status, out := deploy(t); status != 0 {
+		t.Errorf("deploy-swarm.sh, back: status %d\n%s", status, out)
+	}
+}
+
+// TestDeployAgain: nothing changes where nothing has changed, the request that is printed works, and the other stack files are good.
 func TestDeployAgain(t *testing.T) {
 	scaled(t, 2)
 	before := containers(t, workers)
-	if out, err := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", fleet.env).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	said, err := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", fleet.env).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
 	}
 	if after := containers(t, workers); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("workers were replaced: %v, then %v", before, after)
+	}
+	if status, out := redeploy(t, "--image", docker(t, "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", workers)); status != 0 {
+		t.Errorf("redeploy.sh with the image that runs: status %d\n%s", status, out)
+	}
+	_, request, _ := strings.Cut(string(said), "  curl ")
+	request = strings.NewReplacer("ClaudeAgentSDK", "script", "Create a hello world function", "true").Replace("curl " + request)
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", request).CombinedOutput(); err != nil || !strings.Contains(string(out), `"type":"completed"`) {
+		t.Errorf("the printed request: %v\n%s\n%s", err, request, out)
 	}
 	out, err := exec.CommandContext(t.Context(), "../../deploy-swarm.sh", "--env", fleet.env, "--dry-run", "--ingress").CombinedOutput()
 	if err != nil {
