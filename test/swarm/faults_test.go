@@ -121,3 +121,26 @@ func TestFrontKilled(t *testing.T) {
 		t.Errorf("proof.txt: %q", got)
 	}
 }
+
+// TestFrontReplaced: a new front does not wait for the streams that go through the one before; they are taken up again.
+func TestFrontReplaced(t *testing.T) {
+	docker(t, "tag", "ai-coding-worker-front:test", "ai-coding-worker-front:test-next")
+	scaled(t, 2)
+	jobs, release := occupied(t, 1, "fault/replaced")
+	replaced := make(chan string, 1)
+	go func() {
+		status, out := redeploy(t, "--service", "front", "--image", "ai-coding-worker-front:test-next")
+		replaced <- fmt.Sprintf("status %d\n%s", status, out)
+	}()
+	select {
+	case out := <-replaced:
+		if !strings.HasPrefix(out, "status 0") {
+			t.Errorf("redeploy.sh: %s", out)
+		}
+	case <-time.After(3 * time.Minute):
+		t.Error("the front waits for the stream's end")
+	}
+	start(t, "", "true").completed()
+	release()
+	unharmed(t, jobs, "fault/replaced")
+}
