@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -76,6 +77,32 @@ func TestTheFleetHasEveryVariable(t *testing.T) {
 			case !slices.Contains(fixed, v.Name) && !strings.HasPrefix(value, "${"+v.Name+":"):
 				t.Errorf("%s: %s is %s, whatever .env says", path, v.Name, value)
 			}
+		}
+	}
+}
+
+var lifetimes = regexp.MustCompile(`(MIN_UPTIME|monitor): (\w+)`)
+
+// A worker lives longer than Swarm watches it, in an update and in one that is taken back: a quick good job is no failure.
+func TestWorkersOutliveTheWatch(t *testing.T) {
+	text, err := os.ReadFile("swarm.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]time.Duration{}
+	for _, m := range lifetimes.FindAllStringSubmatch(string(text), -1) {
+		d, err := time.ParseDuration(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[m[1]] = append(found[m[1]], d)
+	}
+	if len(found["MIN_UPTIME"]) != 1 || len(found["monitor"]) != 2 {
+		t.Fatalf("want one lifetime and two watches: %v", found)
+	}
+	for _, watch := range found["monitor"] {
+		if watch >= found["MIN_UPTIME"][0] {
+			t.Errorf("Swarm watches for %v a worker that may live for %v", watch, found["MIN_UPTIME"][0])
 		}
 	}
 }
