@@ -1,7 +1,10 @@
 package root_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -104,5 +107,50 @@ func TestWorkersOutliveTheWatch(t *testing.T) {
 		if watch >= found["MIN_UPTIME"][0] {
 			t.Errorf("Swarm watches for %v a worker that may live for %v", watch, found["MIN_UPTIME"][0])
 		}
+	}
+}
+
+// composeScript runs deploy/compose.sh in a folder of its own that has the .env, with a Compose that only writes down what it is
+// told; it returns that, and the .env afterwards.
+func composeScript(t *testing.T, env string, args ...string) (calls, envAfter string, mode os.FileMode) {
+	t.Helper()
+	dir, bin := t.TempDir(), t.TempDir()
+	told, envFile := filepath.Join(dir, "told"), filepath.Join(dir, ".env")
+	compose, err := os.ReadFile("docker-compose.yml")
+	err = errors.Join(err,
+		os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS("deploy")),
+		os.WriteFile(filepath.Join(dir, "docker-compose.yml"), compose, 0o600),
+		os.WriteFile(envFile, []byte(env), 0o644),
+		os.WriteFile(filepath.Join(bin, "docker"), []byte("#!/bin/sh\nexit 1\n"), 0o700), // no Compose of its own
+		os.WriteFile(filepath.Join(bin, "docker-compose"), []byte("#!/bin/sh\nshift 2\necho \"$*\" >>"+told+"\n"), 0o700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := exec.CommandContext(t.Context(), filepath.Join(dir, "deploy", "compose.sh"), args...)
+	script.Env = append(script.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	said, err := os.ReadFile(told)
+	after, errAfter := os.ReadFile(envFile)
+	info, errMode := os.Stat(envFile)
+	if err := errors.Join(err, errAfter, errMode); err != nil {
+		t.Fatal(err)
+	}
+	return string(said), string(after), info.Mode().Perm()
+}
+
+// `make down` ends the workers before MinIO and the front, which jobs that still run need.
+func TestDownLetsJobsEndFirst(t *testing.T) {
+	if calls, _, _ := composeScript(t, "", "down"); calls != "stop worker\ndown\n" {
+		t.Errorf("Compose was told %q", calls)
+	}
+}
+
+// Secrets that are made up stand in lines of their own, for the owner of .env alone.
+func TestMadeUpSecrets(t *testing.T) {
+	_, env, mode := composeScript(t, "LOG_LEVEL=debug", "ps") // the last line as an editor may leave it
+	if !strings.HasPrefix(env, "LOG_LEVEL=debug\nMINIO_ROOT_USER=root-") || strings.Count(env, "\n") != 6 || mode != 0o600 {
+		t.Errorf("mode %v:\n%s", mode, env)
 	}
 }

@@ -33,5 +33,10 @@ up)
 	wait_for_front "$compose logs worker"
 	tell_request
 	;;
+down)
+	say "waiting for the workers: a busy one ends its job first"
+	composed stop worker # before MinIO and the front, which those jobs need
+	composed "$@"
+	;;
 *) composed "$@" ;;
 esac

@@ -44,7 +44,10 @@ keep() {
 		say "would make up $1 and write it to $env_file"
 	else
 		say "made up $1: it is in $env_file"
-		(umask 077 && printf '%s=%s\n' "$1" "$2" >>"$env_file")
+		touch "$env_file"
+		chmod go= "$env_file"
+		[ -z "$(tail -c 1 "$env_file")" ] || echo >>"$env_file" # its last line may have no end
+		printf '%s=%s\n' "$1" "$2" >>"$env_file"
 	fi
 	variables="$variables
 $1=$2"
@@ -175,11 +178,11 @@ wait_for_front() {
 # drop_old_secrets: those of earlier values, but what each service had before its latest change: it may be rolled back. Docker
 # itself refuses to remove what a service has now.
 drop_old_secrets() {
+	before=" $(docker service inspect "${stack}_unified-worker" "${stack}_minio" --format \
+		'{{with .PreviousSpec}}{{range .TaskTemplate.ContainerSpec.Secrets}}{{.SecretName}} {{end}}{{end}}' | tr '\n' ' ')"
 	for old in $(docker secret ls --filter name=aicw_ --format '{{.Name}}'); do
 		case $before in
 		*" $old "*) ;;
-	before=" $(docker service inspect "${stack}_unified-worker" "${stack}_minio" --format \
-		'{{with .PreviousSpec}}{{range .TaskTemplate.ContainerSpec.Secrets}}{{.SecretName}} {{end}}{{end}}' | tr '\n' ' ')"
 		*) docker secret rm "$old" >/dev/null 2>&1 || true ;;
 		esac
 	done
