@@ -10,6 +10,15 @@ folder=$1
 shift
 mkdir -p "$folder/bin"
 
+# npm trusts the certificates that Node brings and those of one file, not the system's.
+extra=/usr/local/share/ca-certificates
+if [ -n "$(find "$extra" -name '*.crt' 2>/dev/null)" ]; then
+	trusted=$(mktemp)
+	find "$extra" -name '*.crt' -exec awk 1 {} + >"$trusted"
+	[ -z "${NODE_EXTRA_CA_CERTS:-}" ] || awk 1 "$NODE_EXTRA_CA_CERTS" >>"$trusted"
+	export NODE_EXTRA_CA_CERTS="$trusted"
+fi
+
 # native PACKAGE@VERSION FILE NAME: the one binary of the npm package for this platform. FILE is a pattern below node_modules.
 native() {
 	staging=$(mktemp -d)
