@@ -101,8 +101,11 @@ func (p *packer) descend(dir *os.Root, parent string, rest []string) error {
 	if err != nil {
 		return p.unreadable(path, err)
 	}
-	if !info.IsDir() {
+	switch {
+	case !info.IsDir():
 		return p.skip(path, "not a directory")
+	case !p.dirs[path] && p.full():
+		return p.skip(path, p.tooMany())
 	}
 	return p.directory(dir, info, path, func(sub *os.Root) error { return p.descend(sub, path, rest[1:]) })
 }
@@ -117,8 +120,8 @@ func (p *packer) entry(dir *os.Root, name, path string, depth int) error {
 		return p.skip(path, fmt.Sprintf("path longer than %d bytes", maxPath))
 	case depth > maxDepth:
 		return p.skip(path, fmt.Sprintf("nested deeper than %d directories", maxDepth))
-	case p.entries >= p.limits.Entries:
-		return p.skip(path, fmt.Sprintf("over the limit of %d entries", p.limits.Entries))
+	case p.full():
+		return p.skip(path, p.tooMany())
 	case slices.Contains(credentials, name) && !strings.HasPrefix(path, checkout+"/"):
 		return p.skip(path, "a credential")
 	}
@@ -132,6 +135,13 @@ func (p *packer) entry(dir *os.Root, name, path string, depth int) error {
 	default:
 		return p.skip(path, kind(info.Mode()))
 	}
+}
+
+// full tells that an archive with one more entry would be refused by Restore.
+func (p *packer) full() bool { return p.entries >= p.limits.Entries }
+
+func (p *packer) tooMany() string {
+	return fmt.Sprintf("over the limit of %d entries", p.limits.Entries)
 }
 
 // directory stores a directory and calls inside with it opened.

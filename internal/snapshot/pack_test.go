@@ -177,6 +177,16 @@ func TestPackKeepsWithinItsLimits(t *testing.T) {
 			t.Errorf("%d files, %d skipped, want 200 and 100", report.Files, len(report.Skipped))
 		}
 	})
+	t.Run("entries on the way to an include", func(t *testing.T) {
+		put(t, filepath.Join(dir, "home/.claude/projects/p"), "x")
+		back, report := packed(t, snapshot.Tar{MaxEntries: 302}, dir, "checkout", "home/.claude/projects")
+		if want := []string{"home/.claude: over the limit of 302 entries"}; !slices.Equal(report.Skipped, want) {
+			t.Errorf("skipped %q, want %q", report.Skipped, want)
+		}
+		if got := names(t, back); !slices.Equal(got, []string{"checkout", "home"}) {
+			t.Errorf("restored %q", got)
+		}
+	})
 	t.Run("depth", func(t *testing.T) {
 		deep := t.TempDir()
 		put(t, filepath.Join(deep, "checkout", strings.Repeat("d/", 600)+"f"), "x")
