@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -214,6 +215,14 @@ func (m *MinIO) Stat(ctx context.Context, key string) (Info, error) {
 	return Info{Key: key, Size: object.Size, Version: object.ETag}, nil
 }
 
+// passing are the codes of failures that may pass, beside those that the status tells: the end of an upload and the deletion
+// of an object fail in the body of an answer that has begun, or is, well. NoSuchUpload is what an upload's end gets that is
+// sent again after its answer was lost.
+var passing = []string{
+	"ConditionalRequestConflict", "InternalError", minio.NoSuchUpload, "OperationAborted", "ServiceUnavailable",
+	"SlowDown", "SlowDownRead", "SlowDownWrite",
+}
+
 var errNoAnswer = fmt.Errorf("no answer in time: %w", ErrUnavailable)
 
 // minioError gives a failed request its meaning. Whatever is no definite answer of the server is ErrUnavailable.
@@ -234,7 +243,7 @@ func minioError(ctx context.Context, doing string, err error) error {
 	case answer.Code == minio.PreconditionFailed, status == http.StatusPreconditionFailed:
 		return fmt.Errorf("%s: %w", doing, ErrConflict)
 	case status >= http.StatusInternalServerError, status == http.StatusTooManyRequests,
-		status == http.StatusRequestTimeout, answer.Code == "ConditionalRequestConflict":
+		status == http.StatusRequestTimeout, slices.Contains(passing, answer.Code):
 		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: the server refused it: %w", doing, err)

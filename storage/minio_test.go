@@ -213,3 +213,53 @@ func TestMinIOErrors(t *testing.T) {
 		server.Close()
 	}
 }
+
+// answering is a server that takes everything, but that answers the end of an upload, or a deletion, with this.
+func answering(t *testing.T, status int, body string) *storage.MinIO {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		query := r.URL.Query()
+		w.Header().Set("ETag", `"abc"`)
+		switch {
+		case r.Method == http.MethodPost && query.Has("uploads"):
+			_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+		case r.Method == http.MethodPost:
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return openMinIO(t, server.Listener.Addr().String(), "a")
+}
+
+// TestMinIOErrorsInBodies: which of the failures are an outage that the status does not tell. A server that has begun to answer
+// 200 can fail to put an upload together; one that was asked twice, because its answer was lost, knows of no upload.
+func TestMinIOErrorsInBodies(t *testing.T) {
+	t.Parallel()
+	const upload, deletion = "<Error><Code>%s</Code></Error>", "<DeleteResult><Error><Key>a</Key><Code>%s</Code></Error></DeleteResult>"
+	for _, tt := range []struct {
+		name, format, code string
+		status             int
+		away               bool
+	}{
+		{"upload", upload, "InternalError", http.StatusOK, true},
+		{"upload", upload, "SlowDownWrite", http.StatusOK, true},
+		{"upload", upload, "NoSuchUpload", http.StatusNotFound, true},
+		{"upload", upload, "AccessDenied", http.StatusForbidden, false},
+		{"deletion", deletion, "SlowDownWrite", http.StatusOK, true},
+		{"deletion", deletion, "AccessDenied", http.StatusOK, false},
+	} {
+		t.Run(tt.name+" "+tt.code, func(t *testing.T) {
+			t.Parallel()
+			store := answering(t, tt.status, fmt.Sprintf(tt.format, tt.code))
+			err := store.Put(t.Context(), "a", io.LimitReader(zeros{}, 2<<20))
+			if tt.format == deletion {
+				err = store.Delete(t.Context(), "a")
+			}
+			if err == nil || errors.Is(err, storage.ErrUnavailable) != tt.away {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
