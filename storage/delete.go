@@ -10,7 +10,7 @@ import (
 // Delete removes a session with everything that is stored of it. It is idempotent: a session that does not exist, or is
 // deleted, is no error. ErrBusy: a job holds it. Of the session only the number of its last attempt is kept, so that none
 // is used twice; a later Acquire with its ID begins a new session. A deletion that was cut short is finished by the next
-// call of Delete or Acquire; until then the session does not exist to anybody else either.
+// call of Delete or Acquire, or by a Sweep; until then the session does not exist to anybody else either.
 func (s *Sessions) Delete(ctx context.Context, id string) error {
 	err := s.deleteOnce(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -54,8 +54,8 @@ func (s *Sessions) finishDeletion(ctx context.Context, seen Metadata, cond Condi
 	if err != nil {
 		return err
 	}
+	defer l.Close() // whatever is left to do, whoever comes next finishes it
 	if err := l.removeObjects(ctx); err != nil {
-		l.Close() // whoever comes next finishes it
 		return fmt.Errorf("delete session %s: %w", seen.SessionID, err)
 	}
 	return l.End(ctx, func(m *Metadata) {
@@ -66,7 +66,8 @@ func (s *Sessions) finishDeletion(ctx context.Context, seen Metadata, cond Condi
 	})
 }
 
-// removeObjects removes everything of the session but its metadata.
+// removeObjects removes everything of the session but its metadata, and but what a later attempt has put: a worker that was
+// frozen here goes on when the session is another's, before it knows.
 func (l *Lease) removeObjects(ctx context.Context) error {
 	ctx, cancel := l.bound(ctx)
 	defer cancel()
@@ -77,7 +78,8 @@ func (l *Lease) removeObjects(ctx context.Context) error {
 		}
 		var keys []string
 		for _, info := range found {
-			if info.Key != metadataKey(l.id) {
+			attempt, numbered := objectAttempt(l.id, info.Key)
+			if info.Key != metadataKey(l.id) && (!numbered || attempt <= l.attempt) {
 				keys = append(keys, info.Key)
 			}
 		}

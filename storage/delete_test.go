@@ -144,6 +144,62 @@ func TestDeletionCutShort(t *testing.T) {
 	}
 }
 
+// TestDeletionWithoutItsLastMove: the session is not kept from others for as long as this process lives.
+func TestDeletionWithoutItsLastMove(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
+		filled(t, worker(store, "a", ttl), "s")
+		removed := false
+		faults.Set(func(op storagetest.Op) storagetest.Outcome {
+			removed = removed || op.Name == "Delete"
+			if removed && op.Name == "PutIf" {
+				return storagetest.Away
+			}
+			return storagetest.Served
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantError(t, "Delete", worker(faults, "a", ttl).Delete(ctx, "s"), storage.ErrUnavailable)
+		faults.Set(nil)
+		<-time.After(2 * ttl)
+		if err := worker(store, "b", ttl).Delete(t.Context(), "s"); err != nil {
+			t.Errorf("Delete by another: %v", err)
+		}
+	})
+}
+
+// TestFrozenDeleter goes on with its deletion when others have begun the session anew, and before it hears of them.
+func TestFrozenDeleter(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
+		filled(t, worker(store, "a", ttl), "s")
+		next := worker(store, "next", ttl)
+		frozen := false
+		deleter := worker(hooked{faults, func(prefix string) {
+			if prefix != "session-s/" || frozen {
+				return
+			}
+			frozen = true
+			faults.Set(func(op storagetest.Op) storagetest.Outcome {
+				if op.Key == "session-s/.session-metadata.json" {
+					return storagetest.Hanging
+				}
+				return storagetest.Served
+			})
+			<-time.After(2 * ttl)
+			l := acquire(t, next, "s")
+			save(t, l, "new work")
+			finish(t, l, ship(t, l))
+			time.AfterFunc(time.Second, func() { faults.Set(nil) })
+		}}, "deleter", ttl)
+		wantError(t, "Delete", deleter.Delete(t.Context(), "s"), storage.ErrReplaced)
+		if got := history(t, next, "s", event.ID{}); len(got) != 1 {
+			t.Errorf("the new session's history: %q", got)
+		}
+		if got := restore(t, acquire(t, next, "s")); got != "new work" {
+			t.Errorf("restored %q", got)
+		}
+	})
+}
+
 func TestTwoDeletionsAtOnce(t *testing.T) {
 	t.Parallel()
 	store := newDir(t)

@@ -71,7 +71,17 @@ func snapshotDir(attempt int, nonce string) string {
 	return snapshotFolder + fmt.Sprintf("%08d", attempt) + "." + nonce + "/"
 }
 
-// attemptOf reads the attempt from the key of an abort or of a snapshot's object, given what stands before the number.
+// objectAttempt reads from a key which attempt's object it names, be it a segment, an abort or an object of a snapshot.
+func objectAttempt(id, key string) (attempt int, ok bool) {
+	for _, prefix := range []string{segmentsKey(id), abortsKey(id), snapshotsKey(id)} {
+		if attempt, ok = attemptOf(key, prefix); ok {
+			break
+		}
+	}
+	return attempt, ok
+}
+
+// attemptOf reads the attempt from such a key, given what stands before the number.
 func attemptOf(key, prefix string) (int, bool) {
 	rest, ok := strings.CutPrefix(key, prefix)
 	digits, _, _ := strings.Cut(rest, ".")

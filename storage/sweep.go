@@ -9,9 +9,10 @@ import (
 )
 
 // Sweep looks at no more than limit sessions, those after the session cursor, and deletes the ones that nothing has happened to
-// for longer than ttl, by the store's clock. A session that a job holds is not deleted, nor one that is resumed meanwhile.
-// next is the cursor for the sessions behind, empty at their end. What cannot be read is left alone, with a line in the log;
-// ErrUnavailable: the store does not answer, and removed says how many were deleted by then.
+// for longer than ttl, by the store's clock; also those, however young, whose deletion was cut short. A session that a job
+// holds is not deleted, nor one that is resumed meanwhile. next is the cursor for the sessions behind, empty at their end. What
+// cannot be read is left alone, with a line in the log; ErrUnavailable: the store does not answer, removed says how many were
+// deleted by then, and next is behind the session for which it had no answer, which may be the only one.
 func (s *Sessions) Sweep(ctx context.Context, cursor string, limit int, ttl time.Duration) (next string, removed int, err error) {
 	after := ""
 	if cursor != "" {
@@ -19,11 +20,12 @@ func (s *Sessions) Sweep(ctx context.Context, cursor string, limit int, ttl time
 	}
 	folders, err := s.cfg.Store.Folders(ctx, sessionPrefix, after, limit)
 	if err != nil {
-		return "", 0, fmt.Errorf("sweep sessions: %w", err)
+		return cursor, 0, fmt.Errorf("sweep sessions: %w", err)
 	}
 	for _, folder := range folders {
 		id := strings.TrimSuffix(strings.TrimPrefix(folder, sessionPrefix), "/")
 		gone, err := s.sweepOne(ctx, id, ttl)
+		cursor = id
 		switch {
 		case ctx.Err() != nil, errors.Is(err, ErrUnavailable):
 			return cursor, removed, fmt.Errorf("sweep sessions: %w", err)
@@ -32,12 +34,16 @@ func (s *Sessions) Sweep(ctx context.Context, cursor string, limit int, ttl time
 		case gone:
 			removed++
 		}
-		cursor = id
 	}
 	if len(folders) < limit {
 		cursor = ""
 	}
 	return cursor, removed, nil
+}
+
+// due tells whether a session is to be deleted, or still is.
+func (m stored) due(ttl time.Duration) bool {
+	return m.Status == statusDeleting || m.Status != statusDeleted && m.age > ttl
 }
 
 // sweepOne deletes a session if its time is over and nobody moves it meanwhile.
@@ -46,7 +52,7 @@ func (s *Sessions) sweepOne(ctx context.Context, id string, ttl time.Duration) (
 		return false, err
 	}
 	old, err := s.read(ctx, id)
-	if errors.Is(err, ErrNotFound) || err == nil && (old.Status == statusDeleted || old.age <= ttl) {
+	if errors.Is(err, ErrNotFound) || err == nil && !old.due(ttl) {
 		return false, nil
 	}
 	if err != nil {

@@ -110,6 +110,66 @@ func TestSweepSparesWhatIsResumedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestSweepFinishesDeletions that were cut short, however young the sessions are, once nobody is at them any more.
+func TestSweepFinishesDeletions(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
+		a, b := worker(faults, "a", ttl), worker(store, "b", ttl)
+		filled(t, a, "s")
+		used(t, a, "young")
+		faults.Set(func(op storagetest.Op) storagetest.Outcome {
+			if op.Name == "Delete" {
+				return storagetest.Away
+			}
+			return storagetest.Served
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantError(t, "Delete", a.Delete(ctx, "s"), storage.ErrUnavailable)
+		if removed, _ := sweepAll(t, b, 10, week); removed != 0 {
+			t.Error("swept while its deletion may still be going on")
+		}
+		<-time.After(2 * ttl)
+		if removed, _ := sweepAll(t, b, 10, week); removed != 1 {
+			t.Errorf("%d deletions were finished", removed)
+		}
+		if diff := cmp.Diff([]string{"session-s/.session-metadata.json"}, keys(t, store, "session-s/")); diff != "" {
+			t.Errorf("what is left: %s", diff)
+		}
+		if diff := cmp.Diff([]string{"young"}, ids(t, b)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestSweepPassesWhatGivesNoAnswer: one session that the store cannot serve does not keep it from those behind.
+func TestSweepPassesWhatGivesNoAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
+		for _, id := range []string{"a", "b", "c"} {
+			used(t, worker(store, "a", ttl), id)
+		}
+		<-time.After(week + time.Second)
+		faults.Set(func(op storagetest.Op) storagetest.Outcome {
+			if op.Key == "session-b/.session-metadata.json" {
+				return storagetest.Away
+			}
+			return storagetest.Served
+		})
+		s := worker(faults, "sweeper", ttl)
+		cursor, removed, err := s.Sweep(t.Context(), "", 10, week)
+		wantError(t, "Sweep", err, storage.ErrUnavailable)
+		if cursor != "b" || removed != 1 {
+			t.Errorf("Sweep() = %q, %d", cursor, removed)
+		}
+		if cursor, removed, err = s.Sweep(t.Context(), cursor, 10, week); cursor != "" || removed != 1 || err != nil {
+			t.Errorf("the next Sweep() = %q, %d, %v", cursor, removed, err)
+		}
+		faults.Set(storagetest.AllAway)
+		if cursor, _, err = s.Sweep(t.Context(), "a", 10, week); cursor != "a" || err == nil {
+			t.Errorf("Sweep() of a store that is away = %q, %v", cursor, err)
+		}
+	})
+}
+
 func TestSweepOfRealStores(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, store storage.Store) {
