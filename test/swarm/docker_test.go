@@ -117,7 +117,7 @@ func image(t *testing.T, name, lines string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "docker", "build", "-q", "-t", name, "-")
 	cmd.Env = append(cmd.Environ(), "DOCKER_BUILDKIT=0")
-	cmd.Stdin = strings.NewReader("FROM ai-coding-worker:test\n" + lines + "\n")
+	cmd.Stdin = strings.NewReader("FROM " + workerImage + "\n" + lines + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}

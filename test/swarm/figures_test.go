@@ -13,8 +13,6 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/internal/modeltest"
 )
 
-const workerImage = "ai-coding-worker:test"
-
 // The tests of this file, TestTurnaround and TestFortyJobs print the figures of docs/operations.md. They judge nothing that
 // depends on the machine.
 

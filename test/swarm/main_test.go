@@ -32,6 +32,8 @@ const (
 	rootKey  = "CANARYminioROOTpassword0123456789"
 	storeKey = "CANARYminioWORKERsecret0123456789"
 	leaseTTL = 12 * time.Second
+
+	workerImage = "ai-coding-worker:test" // other images of the tests begin with it
 )
 
 // canaries are the secrets that must stay where they are.
@@ -56,8 +58,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (status int, err error) {
-	if out, _ := exec.Command("docker", "stack", "services", "-q", stack).Output(); len(out) > 0 {
-		return 0, fmt.Errorf("a stack %s runs on this machine: the test would use its place", stack)
+	if err := makeRoom(); err != nil {
+		return 0, err
 	}
 	if fleet.dir, err = os.MkdirTemp("", "aicw-swarm-"); err != nil {
 		return 0, err
@@ -76,6 +78,19 @@ func run(m *testing.M) (status int, err error) {
 	}
 	fmt.Fprintf(os.Stderr, "deployed and answering after %.1f s\n", time.Since(begun).Seconds())
 	return m.Run(), nil
+}
+
+// makeRoom removes the fleet of a test that was killed before it could do so. Another fleet is left alone.
+func makeRoom() error {
+	image, err := exec.Command("docker", "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", workers).Output()
+	switch {
+	case err != nil: // there is none
+		return nil
+	case !strings.HasPrefix(string(image), workerImage):
+		return fmt.Errorf("a stack %s runs on this machine: the test would use its place", stack)
+	}
+	removeFleet()
+	return nil
 }
 
 // surroundings are a git host and a model that containers can reach, the client, and the deployment's variables.
@@ -136,7 +151,7 @@ func join(conn net.Conn, addr string) {
 func writeEnv() error {
 	fleet.env = filepath.Join(fleet.dir, "env")
 	lines := []string{
-		"WORKER_IMAGE=ai-coding-worker:test", "FRONT_IMAGE=ai-coding-worker-front:test", "MINIO_IMAGE=ai-coding-worker-minio:test",
+		"WORKER_IMAGE=" + workerImage, "FRONT_IMAGE=ai-coding-worker-front:test", "MINIO_IMAGE=ai-coding-worker-minio:test",
 		"REPLICAS=2", "API_KEYS=" + apiKey,
 		"MINIO_ROOT_USER=root-test", "MINIO_ROOT_PASSWORD=" + rootKey, "MINIO_ACCESS_KEY=worker-test", "MINIO_SECRET_KEY=" + storeKey,
 		"GITHUB_ACCESS_TOKEN=" + ownToken, "CODING_ASSISTANT_PROVIDER=claude-code", `CODING_ASSISTANT_AUTHENTICATION={"apiKey":"` + modelKey + `"}`,
@@ -149,20 +164,20 @@ func writeEnv() error {
 
 // removeFleet leaves the machine without a trace of the fleet but its images.
 func removeFleet() {
-	_ = exec.Command("docker", "stack", "rm", stack).Run()
-	deadline := time.Now().Add(2 * time.Minute)
-	for time.Now().Before(deadline) {
-		left, _ := exec.Command("docker", "ps", "-q", "--filter", "label=com.docker.stack.namespace="+stack).Output()
-		if len(left) == 0 {
-			break
-		}
+	const ours = "label=com.docker.stack.namespace=" + stack
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
+		_ = exec.Command("docker", "stack", "rm", stack).Run() // more than once: its networks go after its tasks
+		left, _ := exec.Command("docker", "ps", "-q", "--filter", ours).Output()
 		for _, id := range strings.Fields(string(left)) { // a job that nobody waits for any more
 			_ = exec.Command("docker", "kill", id).Run()
 		}
-		time.Sleep(time.Second)
+		networks, _ := exec.Command("docker", "network", "ls", "-q", "--filter", ours).Output()
+		if len(left)+len(networks) == 0 {
+			break
+		}
 	}
 	_ = exec.Command("sh", "-c", `docker secret ls -q --filter name=aicw_ | xargs -r docker secret rm
-		docker container prune -f --filter label=com.docker.stack.namespace=`+stack+`
+		docker container prune -f --filter `+ours+`
 		../../scripts/prune.sh; docker volume rm `+stack+`_minio`).Run()
 }
 
