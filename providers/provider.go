@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
@@ -70,17 +71,13 @@ type Block struct {
 
 // Text joins the prompt's text blocks by blank lines.
 func (p Prompt) Text() string {
-	var text string
+	var texts []string
 	for _, b := range p.Blocks {
-		if b.MediaType != "" {
-			continue
+		if b.MediaType == "" {
+			texts = append(texts, b.Text)
 		}
-		if text != "" {
-			text += "\n\n"
-		}
-		text += b.Text
 	}
-	return text
+	return strings.Join(texts, "\n\n")
 }
 
 // Options are the request's providerOptions.

@@ -3,6 +3,8 @@ package providers_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +43,21 @@ func TestPromptText(t *testing.T) {
 	p := providers.Prompt{Blocks: []providers.Block{{Text: "one"}, {MediaType: "image/png", Data: []byte{1}}, {Text: "two"}}}
 	if got := p.Text(); got != "one\n\ntwo" {
 		t.Errorf("Text: %q", got)
+	}
+}
+
+// A request can have as many blocks as its size allows.
+func TestTextOfManyBlocks(t *testing.T) {
+	blocks := make([]providers.Block, 5_000)
+	for i := range blocks {
+		blocks[i].Text = strings.Repeat("x", 100)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	text := providers.Prompt{Blocks: blocks}.Text()
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; len(text) != 5_000*102-2 || took > 4<<20 {
+		t.Errorf("%d bytes allocated for %d", took, len(text))
 	}
 }
 

@@ -9,8 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep objects and arrays may be nested in a body.
-const maxDepth = 64
+// Bounds of what a body is decoded to, which can be many times its size. A request has some dozen values.
+const (
+	maxDepth  = 64      // of objects and arrays in one another
+	maxValues = 100_000 // objects and arrays among them
+)
 
 // parse reads a body that must be exactly one JSON object: valid UTF-8, no key twice in an object, nothing after it.
 // encoding/json alone would take the last of two equal keys, match keys in any case and mend broken text.
@@ -19,7 +22,7 @@ func parse(body []byte) (map[string]any, error) {
 	if !utf8.Valid(body) {
 		return nil, invalid("", "the body is not valid UTF-8")
 	}
-	p := parser{json.NewDecoder(bytes.NewReader(body))}
+	p := &parser{dec: json.NewDecoder(bytes.NewReader(body)), room: maxValues}
 	p.dec.UseNumber()
 	v, err := p.value("", 0)
 	if err != nil {
@@ -35,10 +38,16 @@ func parse(body []byte) (map[string]any, error) {
 	return root, nil
 }
 
-type parser struct{ dec *json.Decoder }
+type parser struct {
+	dec  *json.Decoder
+	room int // for more values
+}
 
-// value reads one value; path is its place in the body, for errors.
-func (p parser) value(path string, depth int) (any, error) {
+// value reads one value; path is its place in the body, for errors, and clipped: it is made anew for each value.
+func (p *parser) value(path string, depth int) (any, error) {
+	if p.room--; p.room < 0 {
+		return nil, invalid("", "the body has more than %d values", maxValues)
+	}
 	token, err := p.token()
 	if err != nil {
 		return nil, err
@@ -48,7 +57,7 @@ func (p parser) value(path string, depth int) (any, error) {
 		return token, nil
 	}
 	if depth == maxDepth {
-		return nil, invalid(clip(path), "nested deeper than %d", maxDepth)
+		return nil, invalid(path, "nested deeper than %d", maxDepth)
 	}
 	if delim == '{' {
 		return p.object(path, depth+1)
@@ -56,7 +65,7 @@ func (p parser) value(path string, depth int) (any, error) {
 	return p.array(path, depth+1)
 }
 
-func (p parser) object(path string, depth int) (any, error) {
+func (p *parser) object(path string, depth int) (any, error) {
 	fields := make(map[string]any)
 	for p.dec.More() {
 		token, err := p.token()
@@ -64,10 +73,11 @@ func (p parser) object(path string, depth int) (any, error) {
 			return nil, err
 		}
 		key, _ := token.(string)
+		place := clip(join(path, key))
 		if _, twice := fields[key]; twice {
-			return nil, invalid(clip(join(path, key)), "given twice")
+			return nil, invalid(place, "given twice")
 		}
-		if fields[key], err = p.value(join(path, key), depth); err != nil {
+		if fields[key], err = p.value(place, depth); err != nil {
 			return nil, err
 		}
 	}
@@ -75,10 +85,10 @@ func (p parser) object(path string, depth int) (any, error) {
 	return fields, err
 }
 
-func (p parser) array(path string, depth int) (any, error) {
+func (p *parser) array(path string, depth int) (any, error) {
 	items := []any{}
 	for p.dec.More() {
-		item, err := p.value(at(path, len(items)), depth)
+		item, err := p.value(clip(at(path, len(items))), depth)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +99,7 @@ func (p parser) array(path string, depth int) (any, error) {
 }
 
 // token is the decoder's next one, which must come.
-func (p parser) token() (json.Token, error) {
+func (p *parser) token() (json.Token, error) {
 	token, err := p.dec.Token()
 	switch {
 	case err == nil:
