@@ -96,6 +96,30 @@ func TestOneOfManyPostsRuns(t *testing.T) {
 }
 
 // A busy worker answers before the body has come, and even to a body that never comes.
+// refusing is a Runner whose jobs never begin.
+type refusing struct{}
+
+func (refusing) Run(context.Context, orchestrator.Job, func(orchestrator.Started)) error {
+	return storage.ErrBusy
+}
+
+// A slot that becomes free while another request wants it is that one's: there is a job then, or a reason why not.
+func TestSlotThatBecomesFree(t *testing.T) {
+	server := httpapi.New(config(t, refusing{}, newSessions()))
+	var posts sync.WaitGroup
+	for range 8 {
+		posts.Go(func() {
+			for range 5000 {
+				if started, err := server.Start(t.Context(), orchestrator.Job{}); !started && err == nil {
+					t.Error("neither a job nor an error")
+					return
+				}
+			}
+		})
+	}
+	posts.Wait()
+}
+
 func TestBusyDoesNotReadTheBody(t *testing.T) {
 	w, _, _, _ := busy(t, newSessions(), httpapi.Timing{}, 1)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", w.url+"/execute", iotest.ErrReader(nil))

@@ -44,9 +44,11 @@ func (s *Server) start(parent context.Context, spec orchestrator.Job) (*job, err
 		ready: make(chan struct{}), over: make(chan struct{}),
 	}
 	j.ctx, j.cancel = context.WithCancelCause(context.WithoutCancel(parent))
-	if !s.slot.CompareAndSwap(nil, j) {
-		j.cancel(nil)
-		return nil, s.occupied()
+	for !s.slot.CompareAndSwap(nil, j) {
+		if err := s.occupied(); err != nil { // else the slot has become free in between
+			j.cancel(nil)
+			return nil, err
+		}
 	}
 	if s.draining.Load() { // since the request was looked at: Serve waits for whoever it finds in the slot
 		s.free(j)
