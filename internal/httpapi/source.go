@@ -45,14 +45,19 @@ func (s *Server) sessionSource(id string, after event.ID) source {
 		return s.followed(id, after)
 	}
 	return func(ctx context.Context, emit emitter) error {
-		if err := s.earlier(ctx, id, after, b.Attempt, emit); err != nil {
+		told := after
+		noting := func(at event.ID, line []byte) error {
+			told = at
+			return emit(at, line)
+		}
+		if err := s.earlier(ctx, id, after, b.Attempt, noting); err != nil {
 			return err
 		}
 		tail := b.Log.Tail(numberIn(b.Attempt, after))
 		defer tail.Close()
 		err := tailing(tail)(ctx, emit)
 		if errors.Is(err, fs.ErrClosed) { // the job is over, and all of it is stored
-			return s.cfg.Sessions.Follow(ctx, id, after, emit.line)
+			return s.cfg.Sessions.Follow(ctx, id, told, emit.line)
 		}
 		return err
 	}

@@ -137,6 +137,32 @@ func TestStreamOfAResumedSession(t *testing.T) {
 	}
 }
 
+// A reader on a connection that was kept asks when the log is gone already: then all of it comes from storage, the
+// earlier jobs only once.
+func TestStreamOfAResumedSessionWhoseJobIsOver(t *testing.T) {
+	stored := newSessions()
+	for _, e := range []event.Event{note(1, 1), done(1, 2), done(2, 1)} {
+		stored.add("s", e)
+	}
+	w, run, log, s := busy(t, stored, httpapi.Timing{}, 2)
+	w.do("GET", "/health", "") // on the connection that is kept
+	if err := log.Finish(event.Completed{}); err != nil {
+		t.Fatal(err)
+	}
+	log.Reveal()
+	if diff := cmp.Diff([]string{"2-1"}, s.rest()); diff != "" {
+		t.Error(diff)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	late := w.stream("GET", "/sessions/s/stream", "")
+	if diff := cmp.Diff([]string{"1-1", "1-2", "2-1"}, late.rest()); diff != "" {
+		t.Error(diff)
+	}
+	run.result <- nil
+}
+
 func TestStreamOfAJobElsewhere(t *testing.T) {
 	stored := newSessions()
 	stored.add("other", note(1, 1))
