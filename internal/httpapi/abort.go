@@ -61,6 +61,9 @@ func (s *Server) abortTarget(c *gin.Context) (string, error) {
 	}
 	r := request{object: newObject(fields)}
 	id := r.id("sessionId")
+	if unknown := r.unknown("sessionId"); id == "" && len(unknown) > 0 { // a session by another name would be whichever runs here
+		r.keep(invalid(unknown[0], "unknown field: the session is named by sessionId"))
+	}
 	return id, r.err()
 }
 

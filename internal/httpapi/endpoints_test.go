@@ -199,6 +199,12 @@ func TestAbort(t *testing.T) {
 	if err := run.ctx.Err(); err != nil {
 		t.Errorf("another session's abort reached this job: %v", err)
 	}
+	check(`{"sessionID":"elsewhere"}`, 400, "invalid_request")
+	check(`{"sessionId":"","session":"elsewhere"}`, 400, "invalid_request")
+	check(`{"sessionId":"elsewhere","reason":"x"}`, 202, "requested")
+	if err := run.ctx.Err(); err != nil {
+		t.Errorf("a misspelled abort of another session reached this job: %v", err)
+	}
 	check(`{"sessionId":"here"}`, 200, "aborting")
 	if cause := context.Cause(run.ctx); !errors.Is(cause, orchestrator.ErrAborted) {
 		t.Errorf("cause %v", cause)
