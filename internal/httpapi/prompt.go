@@ -32,7 +32,11 @@ func (r *request) prompt() providers.Prompt {
 func (r *request) blocks(field string, items []any) providers.Prompt {
 	var prompt providers.Prompt
 	for i, item := range items {
-		prompt.Blocks = append(prompt.Blocks, r.block(r.item(field, i, item)))
+		block := r.block(r.item(field, i, item))
+		if block.MediaType == "" && strings.TrimSpace(block.Text) == "" {
+			continue // it says nothing, and some models' APIs refuse it
+		}
+		prompt.Blocks = append(prompt.Blocks, block)
 	}
 	if strings.TrimSpace(prompt.Text()) == "" {
 		r.refuse(field, "must have a text block that is not blank")

@@ -177,7 +177,7 @@ func accepted(t *testing.T, body string, defaults ...string) orchestrator.Job {
 
 func TestWholeRequest(t *testing.T) {
 	job := accepted(t, `{
-		"userRequest": [{"type":"text","text":"look"}, `+png+`],
+		"userRequest": [{"type":"text","text":""}, {"type":"text","text":"look"}, `+png+`, {"type":"text","text":" \n"}],
 		"codingAssistantProvider": " claudeagentsdk ",
 		"codingAssistantAuthentication": {"claudeAiOauth":{"accessToken":"a<b","expiresAt":1234567890123}},
 		"resumeSessionId": "A-1.b_2",
