@@ -30,7 +30,7 @@ type Config struct {
 	MinIOBucket    string
 	MinIORegion    string
 
-	Provider         string        // for requests that name none; as written, not yet looked up
+	Provider         string        // for requests that name none; as written, a name or an alias
 	Credential       secret.String // for Provider and no other; set only if Provider is
 	GitHubToken      secret.String // for requests without a token of their own, to github.com and GitTokenHosts
 	GitTokenHosts    []string      // as gitops.CheckTokenHost accepts them
@@ -186,8 +186,11 @@ func (l *loader) read(e entry) {
 	}
 }
 
-// shown is a value without the login that somebody may have put into a URL.
+// shown is a value without the login and the query that somebody may have put into a URL: either can be a secret.
 func shown(value string) string {
+	if place, _, query := strings.Cut(value, "?"); query && strings.Contains(place, "://") {
+		value = place + "?[redacted]"
+	}
 	if i := strings.LastIndex(value, "@"); i >= 0 {
 		return "[redacted]" + value[i:]
 	}

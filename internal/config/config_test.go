@@ -147,18 +147,19 @@ func TestAliases(t *testing.T) {
 // Each wrong value is refused, and its error names the variable, the value and a way out.
 func TestWrongValues(t *testing.T) {
 	cases := map[string][]string{
-		"HOST":               {"localhost:5000", "a b", "http://x"},
-		"PORT":               {"http", "-1", "65536", "5000.0", "0x10"},
-		"WORKSPACE_DIR":      {"relative", "./x"},
-		"STATE_DIR":          {"relative"},
-		"MINIO_PORT":         {"0", "port"},
-		"MINIO_ENDPOINT":     {"ftp://minio", "minio/path", "https://minio?x=1", ":9000", "minio:99999", "minio:x", "http://"},
-		"MINIO_USE_SSL":      {"maybe"},
-		"MINIO_BUCKET":       {"UPPER", "ab", "a..b", "-abc", "with_underscore"},
-		"ANTHROPIC_BASE_URL": {"api.example.com", "file:///x", "https://"},
-		"DB_BASE_URL":        {"db.example.com", "ftp://db.example.com", "https://db.example.com?x=1"},
-		"METRICS_ADDR":       {"9090", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "a b:9090"},
-		"METRICS_LINGER":     {"15", "-1s"},
+		"HOST":                      {"localhost:5000", "a b", "http://x"},
+		"PORT":                      {"http", "-1", "65536", "5000.0", "0x10"},
+		"WORKSPACE_DIR":             {"relative", "./x"},
+		"STATE_DIR":                 {"relative"},
+		"MINIO_PORT":                {"0", "port"},
+		"MINIO_ENDPOINT":            {"ftp://minio", "minio/path", "https://minio?x=1", ":9000", "minio:99999", "minio:x", "http://"},
+		"MINIO_USE_SSL":             {"maybe"},
+		"MINIO_BUCKET":              {"UPPER", "ab", "a..b", "-abc", "with_underscore"},
+		"CODING_ASSISTANT_PROVIDER": {"cluade", "claude,codex"},
+		"ANTHROPIC_BASE_URL":        {"api.example.com", "file:///x", "https://"},
+		"DB_BASE_URL":               {"db.example.com", "ftp://db.example.com", "https://db.example.com?x=1"},
+		"METRICS_ADDR":              {"9090", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "a b:9090"},
+		"METRICS_LINGER":            {"15", "-1s"},
 
 		"OTEL_EXPORTER_OTLP_ENDPOINT": {"collector:4318", "grpc://collector:4317"},
 		"MAX_BODY_BYTES":              {"0", "32MiB"},
@@ -168,10 +169,10 @@ func TestWrongValues(t *testing.T) {
 		"GIT_ALLOW_HTTP":              {"yes"},
 		"CORS_ORIGINS": {
 			"*", "null", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://*.example.com", "https://app.example.com:443",
-			"http://app.example.com:80", "https://app.example.com:", "https://app.example.com?x", "ftp://app.example.com", "https://",
+			",", "http://app.example.com:80", "https://app.example.com:", "https://app.example.com?x", "ftp://app.example.com", "https://",
 		},
-		"GIT_TOKEN_HOSTS":   {"*", "*.example.com", "https://git.example.com", "git.example.com:0"},
-		"GIT_ALLOWED_HOSTS": {"[", "https://github.com", "github.com/x"},
+		"GIT_TOKEN_HOSTS":   {", ,", "*", "*.example.com", "https://git.example.com", "git.example.com:0"},
+		"GIT_ALLOWED_HOSTS": {",", "[", "https://github.com", "github.com/x"},
 		"GIT_TIMEOUT":       {"10", "0s"},
 		"GIT_MAX_BYTES":     {"0", "2GiB"},
 		"AGENT_UID":         {"0", "root", "-1"},
@@ -195,6 +196,9 @@ func TestWrongValues(t *testing.T) {
 			}
 			_, err := config.Load(environment.get)
 			problem := only(t, err)
+			if place, _, query := strings.Cut(value, "?"); query {
+				value = place + "?[redacted]" // it may hold a secret
+			}
 			if !strings.HasPrefix(problem, fmt.Sprintf("%s=%q: ", name, value)) {
 				t.Errorf("%s=%q: %s", name, value, problem)
 			}
@@ -298,7 +302,8 @@ func TestFallbackCredentials(t *testing.T) {
 
 func TestNoSecretIsPrinted(t *testing.T) {
 	_, err := config.Load(withMinIO("MINIO_ENDPOINT", "https://user:canary@minio/x", "PORT", "x",
-		"ANTHROPIC_BASE_URL", "https://canary:canary@api.example.com").get)
+		"ANTHROPIC_BASE_URL", "https://canary:canary@api.example.com", "DB_BASE_URL", "https://db.example.com?key=canary",
+		"GIT_ALLOWED_HOSTS", "https://user:canary@git.example.com", "CORS_ORIGINS", "https://app.example.com?canary").get)
 	if err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("error: %v", err)
 	}

@@ -54,6 +54,7 @@ func TestSecretFilesThatCannotBeUsed(t *testing.T) {
 		"with the alias":  {[]string{"MINIO_ACCESS_KEY_FILE", file(t, "x"), "MINIO_ROOT_USER", "canary"}, []string{"MINIO_ACCESS_KEY_FILE and MINIO_ROOT_USER"}},
 		"a bad value":     {[]string{"API_KEYS_FILE", file(t, "canary")}, []string{"API_KEYS_FILE: key 1"}},
 		"a key too short": {[]string{"API_KEYS", "canary-0123456789,canary"}, []string{"API_KEYS: key 2", "16"}},
+		"no key":          {[]string{"API_KEYS", " , \n,"}, []string{"API_KEYS: ", "nothing"}},
 		"an odd key":      {[]string{"API_KEYS", "canary-0123456789-\u00e9"}, []string{"API_KEYS: key 1", "printable"}},
 	} {
 		t.Run(name, func(t *testing.T) {

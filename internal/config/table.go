@@ -68,7 +68,7 @@ var table = []entry{
 		text(func(c *Config) *string { return &c.MinIORegion }),
 	},
 	{storageDir, text(func(c *Config) *string { return &c.StorageDir }, checkAbs)},
-	{provider, text(func(c *Config) *string { return &c.Provider })},
+	{provider, text(func(c *Config) *string { return &c.Provider }, checkProvider)},
 	{credential, hidden(func(c *Config) *secret.String { return &c.Credential })},
 	{githubToken, hidden(func(c *Config) *secret.String { return &c.GitHubToken })},
 	{

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
+	"github.com/ai-coding-worker/ai-coding-worker/providers/all"
 )
 
 // setter checks a value and puts it into its field.
@@ -45,6 +46,9 @@ func hidden(field func(*Config) *secret.String) setter {
 // shortestKey is the length from which an API key cannot be guessed, if it was made up at random.
 const shortestKey = 16
 
+// errNoElements is a list that was meant to say something: without an element it would be as open as one that is not set.
+var errNoElements = errors.New("there is nothing between its commas: name something, or do not set it")
+
 // keys splits at commas and white space.
 func keys(field func(*Config) *[]secret.String) setter {
 	return func(c *Config, value string) error {
@@ -54,6 +58,9 @@ func keys(field func(*Config) *[]secret.String) setter {
 				return fmt.Errorf("key %d: write at least %d printable ASCII characters (openssl rand -hex 16 makes good ones)", i+1, shortestKey)
 			}
 			*field(c) = append(*field(c), secret.New(key))
+		}
+		if len(*field(c)) == 0 {
+			return errNoElements
 		}
 		return nil
 	}
@@ -142,6 +149,9 @@ func list(field func(*Config) *[]string, check func(string) error) setter {
 			}
 			elements = append(elements, element)
 		}
+		if len(elements) == 0 {
+			return errNoElements
+		}
 		*field(c) = elements
 		return nil
 	}
@@ -164,6 +174,16 @@ func logLevel(c *Config, value string) error {
 func checkAbs(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return errors.New("write an absolute path: a relative one depends on where the worker is started")
+	}
+	return nil
+}
+
+// checkProvider takes the name of any provider that there is. Whether this worker offers it depends on what is installed, and is
+// told to who asks for it.
+func checkProvider(name string) error {
+	known := all.Known()
+	if _, ok := known.Lookup(name); !ok {
+		return fmt.Errorf("there is no such provider: write one of %s", strings.Join(known.Names(), ", "))
 	}
 	return nil
 }
@@ -236,10 +256,10 @@ func checkIdentity(s string) error {
 
 func checkGlob(pattern string) error {
 	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("%q is no glob: write host names, with * and ? where anything may stand", pattern)
+		return fmt.Errorf("%q is no glob: write host names, with * and ? where anything may stand", shown(pattern))
 	}
 	if strings.ContainsAny(pattern, "/@ ") {
-		return fmt.Errorf("%q is no host: write host or host:port, without scheme, path or login", pattern)
+		return fmt.Errorf("%q is no host: write host or host:port, without scheme, path or login", shown(pattern))
 	}
 	return nil
 }

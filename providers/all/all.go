@@ -29,3 +29,8 @@ func New(cfg Config) *providers.Registry {
 	}
 	return providers.NewRegistry(list...)
 }
+
+// Known is the registry of all that there are, installed here or not. It is for names: what is in it cannot run.
+func Known() *providers.Registry {
+	return New(Config{Script: true, ClaudePath: "claude", CodexPath: "codex"})
+}
