@@ -69,6 +69,7 @@ func (r *reader) result(ctx context.Context, out opened) (done bool, err error) 
 // cause is why the connection before was lost; nil: there was none.
 func (c *Client) follow(ctx context.Context, r *reader, cause error) (Event, error) {
 	patience := newPatience(c.cfg.LostWait, reconnectMin, reconnectMax)
+	over := false // the session's latest job was, before the last connection
 	for {
 		if cause != nil {
 			if ok, err := c.pause(ctx, patience, Retry{Err: cause, Reconnect: r.posted || r.found}); err != nil {
@@ -88,11 +89,31 @@ func (c *Client) follow(ctx context.Context, r *reader, cause error) (Event, err
 		}
 		if r.last != last || c.lived(began, out) {
 			patience.reset()
+		} else if !r.posted && out.stream && out.err == nil { // a stream that was cut, or one in which there is nothing
+			if over {
+				return Event{}, r.nothing()
+			}
+			over = c.over(ctx, r.session)
 		}
 		if cause = out.err; cause == nil {
 			cause = errClosed
 		}
 	}
+}
+
+// over reports whether the session's latest job has ended, as far as can be told.
+func (c *Client) over(ctx context.Context, id string) bool {
+	var s Session
+	err := c.call(ctx, http.MethodGet, c.url(nil, "sessions", id), nil, &s, http.StatusOK)
+	return err == nil && s.Status != "running"
+}
+
+// nothing is the error of a stream that is whole and has no terminal event.
+func (r *reader) nothing() error {
+	if r.last == "" {
+		return fmt.Errorf("session %s: its latest job has ended before its first event", r.session)
+	}
+	return fmt.Errorf("%w: no event of session %s comes after %s, and its latest job has ended", ErrUsage, r.session, r.last)
 }
 
 // lived reports whether a connection was good for something though it brought no event: an agent may think for minutes.

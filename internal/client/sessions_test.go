@@ -3,6 +3,7 @@ package client_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,25 @@ func TestAttachToAnUnknownSession(t *testing.T) {
 	_, err := newClient(t, w.URL, l).Attach(t.Context(), sessionID, client.From{}, l.onEvent)
 	if answer := mustBe[*client.APIError](t, err); answer.Code != event.SessionNotFound || len(l.again) != 0 {
 		t.Errorf("error is %v after %d retries", err, len(l.again))
+	}
+}
+
+// There is nothing to wait for behind the last event of a job that is over, nor in one that never began.
+func TestAttachWhereNothingComes(t *testing.T) {
+	running, over := answers(200, `{"sessionId":"s1","status":"running"}`), answers(200, `{"sessionId":"s1","status":"failed"}`)
+	for after, usage := range map[string]bool{"": false, "1-4": true} {
+		w := startWorker(t, streams(), running, streams(), over, streams())
+		_, err := newClient(t, w.URL, &log{}).Attach(t.Context(), sessionID, client.From{After: after}, (&log{}).onEvent)
+		if err == nil || errors.Is(err, client.ErrUsage) != usage || !strings.Contains(err.Error(), sessionID) {
+			t.Errorf("after %q: %v", after, err)
+		}
+		if n := len(w.calls()); n != 5 {
+			t.Errorf("after %q: %d requests", after, n)
+		}
+	}
+	w := startWorker(t, streams(), over, streams(connected, completed)) // it ended in between
+	if end, err := newClient(t, w.URL, &log{}).Attach(t.Context(), sessionID, client.From{}, (&log{}).onEvent); err != nil || end.ID != "1-4" {
+		t.Errorf("%s, %v", end.ID, err)
 	}
 }
 
