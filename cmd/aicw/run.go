@@ -42,6 +42,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringVar(&f.authFile, "auth-file", "", "file with the provider's credential")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with the token for the repository")
 	flags.DurationVar(&wait, "wait", wait, "how long to wait for a free worker")
+	_ = cmd.RegisterFlagCompletionFunc("session", a.completeSessions) // the flag is there
 	return cmd
 }
 

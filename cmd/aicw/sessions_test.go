@@ -105,8 +105,8 @@ func TestCompletion(t *testing.T) {
 	f := startFake(t, map[string]http.HandlerFunc{"GET /sessions": func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"sessions":[{"sessionId":"alpha","sessionName":"First"},{"sessionId":"beta"}]}`)
 	}})
-	for _, command := range []string{"show", "abort", "delete", "attach"} {
-		got := aicw(t, f.URL, call{args: []string{"__complete", command, "al"}})
+	for _, command := range [][]string{{"show"}, {"abort"}, {"delete"}, {"attach"}, {"run", "--session"}} {
+		got := aicw(t, f.URL, call{args: append(append([]string{"__complete"}, command...), "al")})
 		if !strings.HasPrefix(got.stdout, "alpha\tFirst\n:") {
 			t.Errorf("%s: %q", command, got.stdout)
 		}
