@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,6 +48,9 @@ func signals() (ctx context.Context, hurry <-chan struct{}) {
 // run is the whole program but for signals and the exit status.
 func run(ctx context.Context, hurry <-chan struct{}, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	order, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) { // and was helped
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,13 @@ func TestSelfTestThenServe(t *testing.T) {
 	}
 }
 
+func TestHelp(t *testing.T) {
+	status, out := selfTested(t, "", nil, "--help")
+	if status != 0 || !strings.HasPrefix(out, "usage: worker") || strings.Contains(out, "help requested") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+}
+
 func TestUnknownArguments(t *testing.T) {
 	for _, args := range [][]string{{"serve"}, {"selftest", "twice"}} {
 		err := run(context.Background(), nil, args, func(string) string { return "" }, os.Stdout, os.Stderr)
