@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ai-coding-worker/ai-coding-worker/internal/snapshot"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
@@ -24,6 +25,9 @@ func (r *run) restore(ctx context.Context) error {
 			r.restored += ref.Bytes
 			return nil
 		}
+		if errors.Is(err, snapshot.ErrMissing) && r.allPushed() {
+			return r.forget(ctx)
+		}
 		if since.IsZero() {
 			since = r.cfg.Now()
 		}
@@ -34,6 +38,22 @@ func (r *run) restore(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// allPushed tells whether the session's latest commit was seen on the remote.
+func (r *run) allPushed() bool {
+	g := r.lease.Metadata().GitHub
+	return g != nil && g.Pushed != "" && g.Pushed == g.Head
+}
+
+// forget goes on without the session's files, if they are not gone because a successor has replaced them.
+func (r *run) forget(ctx context.Context) error {
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
+	r.notice("restore", "The session's stored files are gone: starting from its branch, without what is on no branch")
+	r.forgotten = true
+	return nil
 }
 
 // restoreAgain takes away what has come already, which may be cut in the middle, and waits a moment.

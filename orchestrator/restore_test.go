@@ -32,6 +32,50 @@ type away struct{}
 
 func (away) Read([]byte) (int, error) { return 0, storage.ErrUnavailable }
 
+// loseFiles takes the session's snapshot out of storage.
+func (w *world) loseFiles() {
+	w.t.Helper()
+	found, err := w.store.List(w.t.Context(), "session-site/snapshot/", "", 10)
+	if err != nil || len(found) != 1 {
+		w.t.Fatal(found, err)
+	}
+	if err := w.store.Delete(w.t.Context(), found[0].Key); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestSessionWithoutItsFiles is cloned again from its own branch, if everything is there.
+func TestSessionWithoutItsFiles(t *testing.T) {
+	w := newWorld(t)
+	earlier("echo one > page.txt")(w)
+	w.loseFiles()
+	p := &forgetful{Scripted: says("x", "echo two >> page.txt", nil)}
+	lines := w.mustRun(w.worker(nil), w.job(p))
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"completed"`) || !strings.Contains(strings.Join(lines, ""), "stored files are gone") {
+		t.Errorf("the events:\n%s", strings.Join(lines, "\n"))
+	}
+	if got := w.git("show", sessionBranch+":page.txt"); got != "one\ntwo" {
+		t.Errorf("page.txt: %q", got)
+	}
+	if strings.Contains(strings.Join(lines, ""), "conversation is gone") {
+		t.Error("the assistant was asked for a conversation that is gone with the files")
+	}
+	earlier("echo three >> page.txt")(w)
+	if got := w.git("show", sessionBranch+":page.txt"); got != "one\ntwo\nthree" {
+		t.Errorf("page.txt after one more job: %q", got)
+	}
+
+	if err := w.host.Refuse("acme/site", "not today"); err != nil {
+		t.Fatal(err)
+	}
+	earlier("echo four >> page.txt")(w)
+	w.loseFiles()
+	lines = w.mustRun(w.worker(nil), w.job(says("x", "true", nil)))
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"session_corrupt"`) {
+		t.Errorf("without a commit that was never pushed the job ended with %s", last)
+	}
+}
+
 // TestRestoreBeginsAgain when storage goes away over it: nothing of the job has happened by then.
 func TestRestoreBeginsAgain(t *testing.T) {
 	w := newWorld(t)

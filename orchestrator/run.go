@@ -41,13 +41,14 @@ type run struct {
 	made                      bool   // the workspace is this run's
 	repo                      *gitops.Repo
 
-	touched  bool             // the agent may have changed the workspace, so it must be saved
-	saved    bool             // the session names a snapshot with this job's work
-	result   providers.Result // of the provider, as far as it came
-	commit   gitops.Commit
-	branch   string // the session's
-	pushed   string // the commit that was seen on the remote
-	recorder error  // the event log could not be written
+	forgotten bool             // the session's snapshot is gone from storage
+	touched   bool             // the agent may have changed the workspace, so it must be saved
+	saved     bool             // the session names a snapshot with this job's work
+	result    providers.Result // of the provider, as far as it came
+	commit    gitops.Commit
+	branch    string // the session's
+	pushed    string // the commit that was seen on the remote
+	recorder  error  // the event log could not be written
 
 	watches          []Watch
 	restored, stored int64 // bytes of files from and to storage

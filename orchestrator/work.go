@@ -24,7 +24,7 @@ func (r *run) clone(ctx context.Context) error {
 		}
 		return r.name(ctx, nil)
 	}
-	reopen := m.Snapshot != nil
+	reopen := m.Snapshot != nil && !r.forgotten
 	remote := gitops.Remote{URL: m.GitHub.RepoURL, Token: r.token(m.GitHub.RepoURL)}
 	progress := r.pullProgress()
 	progress(gitops.Progress{Message: "Connecting to " + m.GitHub.RepoURL})
@@ -158,7 +158,9 @@ func (r *run) branchCreated(base string) event.BranchCreated {
 // is begun anew: the files are still there.
 func (r *run) assist(ctx context.Context) error {
 	r.touched = true
-	r.result.SessionID = r.lease.Metadata().ProviderSessionID
+	if !r.forgotten {
+		r.result.SessionID = r.lease.Metadata().ProviderSessionID
+	}
 	r.notice("assist", "Starting %s", r.job.Provider.Info().Name)
 	err := r.provide(ctx)
 	if errors.Is(err, providers.ErrSessionNotFound) && r.result.SessionID != "" && ctx.Err() == nil {

@@ -58,7 +58,7 @@ func (o *leaseObjects) Get(ctx context.Context, name string) (io.ReadCloser, err
 	}
 	r, _, err := o.l.s.cfg.Store.Get(ctx, sessionKey(o.l.id, full))
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("its object %s is missing: %w", name, snapshot.ErrCorrupt)
+		return nil, fmt.Errorf("its object %s: %w", name, snapshot.ErrMissing)
 	}
 	return r, err
 }

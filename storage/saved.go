@@ -50,6 +50,6 @@ func (o savedObjects) missing(ctx context.Context, name string) error {
 	case !slices.Equal(m.snapshotObjects(), o.names):
 		return fmt.Errorf("the snapshot was replaced while it was read: %w", ErrUnavailable)
 	default:
-		return fmt.Errorf("its object %s is missing: %w", name, snapshot.ErrCorrupt)
+		return fmt.Errorf("its object %s: %w", name, snapshot.ErrMissing)
 	}
 }

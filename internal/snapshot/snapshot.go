@@ -6,6 +6,7 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
@@ -14,6 +15,9 @@ import (
 // ErrCorrupt is wrapped by Restore's error when the stored snapshot is damaged, cut short, hostile or over a limit.
 // Trying again does not help.
 var ErrCorrupt = errors.New("the snapshot is corrupt")
+
+// ErrMissing is the ErrCorrupt of a snapshot of which nothing is left: Objects.Get wraps it.
+var ErrMissing = fmt.Errorf("it is not in storage any more: %w", ErrCorrupt)
 
 // Objects is where a snapshot's objects are kept. Names are relative and unique within one Objects.
 type Objects interface {
