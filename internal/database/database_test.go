@@ -182,6 +182,9 @@ func TestDeadDatabase(t *testing.T) {
 	}
 	j.end(event.Completed{}, 50*time.Millisecond)
 	logged(t, j, `"events":2001`)
+	if lines := j.lines.String(); strings.Count(lines, "connection refused") != 2 || strings.Contains(lines, "/sessions/") {
+		t.Errorf("the log does not say why it cannot be reached, or says too much: %s", lines)
+	}
 }
 
 // logged expects one line about the outage and one about what it cost.

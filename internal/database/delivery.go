@@ -54,7 +54,7 @@ func (d *delivery) run(ctx context.Context) {
 	if missing := d.missing(); err != nil || missing > 0 {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.logger.Warn().AnErr("cause", cmp.Or(d.failure, d.tooLarge)).Err(err).Int("events", missing).Msg("not delivered to the database")
+		d.logger.Warn().AnErr("cause", reason(cmp.Or(d.failure, d.tooLarge))).Err(err).Int("events", missing).Msg("not delivered to the database")
 	}
 }
 
@@ -156,7 +156,7 @@ func (d *delivery) note(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil && d.failure == nil {
-		d.logger.Warn().Err(err).Msg("the database does not take events")
+		d.logger.Warn().Err(reason(err)).Msg("the database does not take events")
 	}
 	d.failure = err
 	return err

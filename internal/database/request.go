@@ -23,6 +23,14 @@ type awayError struct{ err error }
 func (*awayError) Error() string   { return "it cannot be reached" }
 func (e *awayError) Unwrap() error { return e.err }
 
+// reason is what the worker's own log has of a failure: why the database is away, too, but no URL.
+func reason(err error) error {
+	if network, ok := errors.AsType[*url.Error](err); ok {
+		return network.Err
+	}
+	return err
+}
+
 // statusError is an answer that is no success.
 type statusError struct{ code int }
 
