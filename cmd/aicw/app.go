@@ -59,7 +59,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = fmt.Errorf("%w (see aicw --help)", usageError{err})
 	}
 	if !silent(err) {
-		fmt.Fprintln(a.stderr, "aicw:", view.CleanLine(err.Error()))
+		fmt.Fprintln(a.stderr, "aicw:", view.CleanLine(err.Error())+advice(err))
 	}
 	return status(err)
 }

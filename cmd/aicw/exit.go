@@ -33,6 +33,27 @@ func silent(err error) bool {
 	return err == nil || errors.Is(err, errJobFailed) || errors.Is(err, errInterrupted)
 }
 
+// given says where this program takes what a worker asks for by the name of a request's field.
+var given = map[string]string{
+	"codingAssistantProvider":       "--provider names it",
+	"codingAssistantAuthentication": "it comes from --auth-file, from AICW_AUTH, or from the provider's usual variable where --provider says whose",
+	"github.accessToken":            "it comes from --token-file, or from a variable",
+}
+
+// advice is what a worker's answer leaves unsaid, because it does not know this program.
+func advice(err error) string {
+	answer, ok := errors.AsType[*client.APIError](err)
+	switch {
+	case !ok:
+		return ""
+	case answer.Status == http.StatusUnauthorized:
+		return "; aicw takes the key from AICW_API_KEY"
+	case given[answer.Field] != "":
+		return "; " + given[answer.Field] + " (see aicw --help)"
+	}
+	return ""
+}
+
 // status is the one table from errors to exit statuses.
 func status(err error) int {
 	var (
