@@ -54,8 +54,10 @@ func TestExitStatus(t *testing.T) {
 		{"session held", map[string]http.HandlerFunc{"POST /execute": answer(409, `{"error":"session_busy","message":"held"}`), "GET /sessions/s": answer(200, `{}`)}, []string{"run", "--session", "s", "x"}, exitUnavailable, "held"},
 		{"lost", map[string]http.HandlerFunc{"POST /execute": cut, "GET /sessions/" + session + "/stream": gone}, []string{"run", "x"}, exitLost, "aicw attach "},
 		{
-			"no credential", map[string]http.HandlerFunc{"POST /execute": answer(400, `{"error":"invalid_request","field":"codingAssistantAuthentication","message":"is required"}`)},
-			[]string{"run", "x"}, exitUsage, "is required (invalid_request); it comes from --auth-file",
+			"no credential",
+			map[string]http.HandlerFunc{"POST /execute": answer(400, `{"error":"invalid_request","field":"codingAssistantAuthentication","message":"is required"}`)},
+			[]string{"run", "x"},
+			exitUsage, "is required (invalid_request); it comes from --auth-file",
 		},
 		{"no key", map[string]http.HandlerFunc{"GET /sessions": answer(401, `{"error":"unauthorized","message":"no key"}`)}, []string{"sessions"}, exitUsage, "AICW_API_KEY"},
 		{"unknown session", map[string]http.HandlerFunc{"GET /sessions/s/stream": answer(404, `{"error":"session_not_found","message":"none"}`)}, []string{"attach", "s"}, exitUsage, "none"},
