@@ -95,7 +95,6 @@ func TestOneOfManyPostsRuns(t *testing.T) {
 	}
 }
 
-// A busy worker answers before the body has come, and even to a body that never comes.
 // refusing is a Runner whose jobs never begin.
 type refusing struct{}
 
@@ -120,6 +119,7 @@ func TestSlotThatBecomesFree(t *testing.T) {
 	posts.Wait()
 }
 
+// A busy worker answers before the body has come, and even to a body that never comes.
 func TestBusyDoesNotReadTheBody(t *testing.T) {
 	w, _, _, _ := busy(t, newSessions(), httpapi.Timing{}, 1)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", w.url+"/execute", iotest.ErrReader(nil))
