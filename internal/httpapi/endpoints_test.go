@@ -141,6 +141,25 @@ func done(attempt, n int) event.Event {
 	return event.Event{ID: event.ID{Attempt: attempt, N: n}, Time: time.Now(), Body: event.Completed{}}
 }
 
+// A client that leaves before its answer is no fault of the worker's.
+func TestClientThatLeavesIsNoError(t *testing.T) {
+	asked := make(chan struct{})
+	stored := newSessions()
+	stored.ping = func(ctx context.Context) error {
+		close(asked)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	w := serve(t, config(t, newRunner(t), stored))
+	conn := w.dial("GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	<-asked
+	_ = conn.Close()
+	eventually(t, "a line about it", func() bool { return strings.Contains(w.logs.String(), "request failed") })
+	if logs := w.logs.String(); strings.Contains(logs, `"level":"error"`) {
+		t.Error(logs)
+	}
+}
+
 func TestShowSessionAndHistory(t *testing.T) {
 	stored := newSessions()
 	for _, e := range []event.Event{note(1, 1), done(1, 2), note(2, 1)} {

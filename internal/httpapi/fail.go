@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -114,7 +115,11 @@ func (s *Server) fail(c *gin.Context, err error) {
 	}
 	if answer.Status >= http.StatusInternalServerError {
 		answer.RequestID = c.GetString(requestID)
-		s.logger(c).Error().Err(err).Msg("request failed")
+		level := zerolog.ErrorLevel
+		if c.Request.Context().Err() != nil { // whoever asked has left, which ends the search for an answer
+			level = zerolog.InfoLevel
+		}
+		s.logger(c).WithLevel(level).Err(err).Msg("request failed")
 	}
 	s.answer(c, answer.Status, answer)
 	c.Abort()
