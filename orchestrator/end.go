@@ -112,7 +112,7 @@ func (r *run) save(ctx context.Context) error {
 	}
 	err = r.lease.Update(ctx, func(m *storage.Metadata) {
 		m.Snapshot = &ref
-		m.ProviderSessionID = r.result.SessionID
+		m.Provider, m.ProviderSessionID = r.job.Provider.Info().Name, r.result.SessionID
 		if m.GitHub != nil && r.commit.Hash != "" {
 			m.GitHub.Head = r.commit.Hash
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/providers"
 	"github.com/ai-coding-worker/ai-coding-worker/providers/providertest"
@@ -91,6 +92,38 @@ func TestSavePushRecordSay(t *testing.T) {
 			t.Fatalf("order (-want +got):\n%s", diff)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestAnotherProvider begins a conversation of its own. One that came to no save leaves the conversation before it as it was.
+func TestAnotherProvider(t *testing.T) {
+	w := newWorld(t)
+	resumed := func(provider string) string {
+		t.Helper()
+		p := says("x", "echo more >> page.txt", nil)
+		p.Name = provider
+		w.mustRun(w.worker(nil), w.job(p))
+		if len(p.Tasks()) != 1 {
+			t.Fatalf("%s ran %d times", provider, len(p.Tasks()))
+		}
+		return p.Tasks()[0].ResumeID
+	}
+	resumed("one")
+	stray := says("x", "true", nil)
+	stray.Name = "two"
+	job := w.job(stray)
+	job.Repo.Token = secret.New("wrong")
+	lines := w.mustRun(w.worker(nil), job)
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"git_auth_error"`) || len(stray.Tasks()) > 0 {
+		t.Fatalf("the stray job ended with %s", last)
+	}
+	for i, want := range []struct{ provider, resumes string }{{"one", "talk-1"}, {"two", ""}, {"two", "talk-1"}, {"one", ""}} {
+		if got := resumed(want.provider); got != want.resumes {
+			t.Errorf("job %d, %s: resumed %q, want %q", i, want.provider, got, want.resumes)
+		}
+		if m, err := w.sessions().Metadata(t.Context(), "site"); err != nil || m.Provider != want.provider {
+			t.Errorf("job %d: the session's provider is %s, %v", i, m.Provider, err)
+		}
 	}
 }
 

@@ -155,10 +155,8 @@ func (r *run) initMetadata(m *storage.Metadata) error {
 			return &RepoMismatchError{Stored: m.GitHub.RepoURL, Requested: r.job.Repo.URL}
 		}
 	}
-	name := r.job.Provider.Info().Name
-	if m.Provider != name {
-		m.Provider, m.ProviderSessionID = name, ""
-	}
+	// Another provider is the session's from its first save on: until then the conversation is that of the snapshot.
+	m.Provider = cmp.Or(m.Provider, r.job.Provider.Info().Name)
 	return nil
 }
 

@@ -158,8 +158,8 @@ func (r *run) branchCreated(base string) event.BranchCreated {
 // is begun anew: the files are still there.
 func (r *run) assist(ctx context.Context) error {
 	r.touched = true
-	if !r.forgotten {
-		r.result.SessionID = r.lease.Metadata().ProviderSessionID
+	if m := r.lease.Metadata(); !r.forgotten && m.Provider == r.job.Provider.Info().Name {
+		r.result.SessionID = m.ProviderSessionID
 	}
 	r.notice("assist", "Starting %s", r.job.Provider.Info().Name)
 	err := r.provide(ctx)
