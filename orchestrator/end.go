@@ -110,17 +110,17 @@ func (r *run) save(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSave, err)
 	}
-	err = r.lease.Update(ctx, func(m *storage.Metadata) {
+	r.unnamed = func(m *storage.Metadata) {
 		m.Snapshot = &ref
 		m.Provider, m.ProviderSessionID = r.job.Provider.Info().Name, r.result.SessionID
 		if m.GitHub != nil && r.commit.Hash != "" {
 			m.GitHub.Head = r.commit.Hash
 		}
-	})
-	if err != nil {
+	}
+	if err := r.lease.Update(ctx, r.unnamed); err != nil {
 		return fmt.Errorf("%w: %w", errSave, err)
 	}
-	r.saved = true
+	r.saved, r.unnamed = true, nil
 	return nil
 }
 

@@ -65,6 +65,9 @@ func (r *run) record(ctx context.Context, failure error) error {
 		return fmt.Errorf("store the event log: %w", err)
 	}
 	err := r.lease.End(ctx, func(m *storage.Metadata) {
+		if r.unnamed != nil { // storage is back, too late for the client to be told
+			r.unnamed(m)
+		}
 		m.Status = storage.StatusCompleted
 		if failure != nil {
 			m.Status = storage.StatusFailed

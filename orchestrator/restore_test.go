@@ -76,6 +76,33 @@ func TestSessionWithoutItsFiles(t *testing.T) {
 	}
 }
 
+// TestSnapshotThatCouldNotBeNamed in time is the session's all the same, if storage is back for the job's last move.
+func TestSnapshotThatCouldNotBeNamed(t *testing.T) {
+	w := newWorld(t)
+	const timeout = 3 * time.Second
+	var back time.Time
+	w.store.Set(func(op storagetest.Op) storagetest.Outcome {
+		if op.Name == "Put" {
+			back = time.Now().Add(timeout * 3 / 2)
+		}
+		if strings.HasSuffix(op.Key, ".session-metadata.json") && time.Now().Before(back) {
+			return storagetest.Away
+		}
+		return storagetest.Served
+	})
+	job := w.job(says("x", "echo one > page.txt", nil))
+	job.Repo = nil
+	lines := w.mustRun(w.worker(func(cfg *orchestrator.Config) { cfg.SaveTimeout = timeout }), job)
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"storage_error"`) {
+		t.Errorf("the job ended with %s", last)
+	}
+	job.Provider = says("x", "grep one page.txt", nil)
+	lines = w.mustRun(w.worker(nil), job)
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"completed"`) {
+		t.Errorf("the next job, which looks for the work, ended with %s", last)
+	}
+}
+
 // TestRestoreBeginsAgain when storage goes away over it: nothing of the job has happened by then.
 func TestRestoreBeginsAgain(t *testing.T) {
 	w := newWorld(t)

@@ -41,10 +41,11 @@ type run struct {
 	made                      bool   // the workspace is this run's
 	repo                      *gitops.Repo
 
-	forgotten bool             // the session's snapshot is gone from storage
-	touched   bool             // the agent may have changed the workspace, so it must be saved
-	saved     bool             // the session names a snapshot with this job's work
-	result    providers.Result // of the provider, as far as it came
+	forgotten bool                    // the session's snapshot is gone from storage
+	touched   bool                    // the agent may have changed the workspace, so it must be saved
+	saved     bool                    // the session names a snapshot with this job's work
+	unnamed   func(*storage.Metadata) // makes a stored snapshot the session's, where that could not be done yet
+	result    providers.Result        // of the provider, as far as it came
 	commit    gitops.Commit
 	branch    string // the session's
 	pushed    string // the commit that was seen on the remote
