@@ -9,8 +9,9 @@ import (
 
 // Delete removes a session with everything that is stored of it. It is idempotent: a session that does not exist, or is
 // deleted, is no error. ErrBusy: a job holds it. Of the session only the number of its last attempt is kept, so that none
-// is used twice; a later Acquire with its ID begins a new session. A deletion that was cut short is finished by the next
-// call of Delete or Acquire, or by a Sweep; until then the session does not exist to anybody else either.
+// is used twice, until a Sweep finds it a day old; a later Acquire with its ID begins a new session. A deletion that was cut
+// short is finished by the next call of Delete or Acquire, or by a Sweep; until then the session does not exist to anybody
+// else either.
 func (s *Sessions) Delete(ctx context.Context, id string) error {
 	err := s.deleteOnce(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -46,11 +47,7 @@ func (s *Sessions) deleteOnce(ctx context.Context, id string) error {
 // finishDeletion takes the session, removes its objects and leaves a tombstone. ErrConflict or ErrNotFound: somebody else
 // has moved it meanwhile.
 func (s *Sessions) finishDeletion(ctx context.Context, seen Metadata, cond Condition) error {
-	seen.ClosedThrough = seen.Attempt // what nobody will read needs no end
-	l, err := s.take(ctx, seen, cond, func(m *Metadata) error {
-		m.Status = statusDeleting
-		return nil
-	}, func() {})
+	l, err := s.takeToDelete(ctx, seen, cond)
 	if err != nil {
 		return err
 	}
@@ -64,6 +61,27 @@ func (s *Sessions) finishDeletion(ctx context.Context, seen Metadata, cond Condi
 			Status: statusDeleted, CreatedAt: m.CreatedAt, TakenFrom: m.TakenFrom,
 		}
 	})
+}
+
+func (s *Sessions) takeToDelete(ctx context.Context, seen Metadata, cond Condition) (*Lease, error) {
+	seen.ClosedThrough = seen.Attempt // what nobody will read needs no end
+	return s.take(ctx, seen, cond, func(m *Metadata) error {
+		m.Status = statusDeleting
+		return nil
+	}, func() {})
+}
+
+// removeTombstone removes what is left of a deleted session. It takes the session first, so that nobody begins it anew before
+// it is gone, and gives up where that is not sure any more.
+func (s *Sessions) removeTombstone(ctx context.Context, seen Metadata, cond Condition) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.grace(), errNoAnswer)
+	defer cancel()
+	l, err := s.takeToDelete(ctx, seen, cond)
+	if err != nil {
+		return err
+	}
+	l.Close() // nothing is left to be renewed
+	return s.cfg.Store.Delete(ctx, metadataKey(seen.SessionID))
 }
 
 // removeObjects removes everything of the session but its metadata, and but what a later attempt has put: a worker that was

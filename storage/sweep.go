@@ -9,10 +9,11 @@ import (
 )
 
 // Sweep looks at no more than limit sessions, those after the session cursor, and deletes the ones that nothing has happened to
-// for longer than ttl, by the store's clock; also those, however young, whose deletion was cut short. A session that a job
-// holds is not deleted, nor one that is resumed meanwhile. next is the cursor for the sessions behind, empty at their end. What
-// cannot be read is left alone, with a line in the log; ErrUnavailable: the store does not answer, removed says how many were
-// deleted by then, and next is behind the session for which it had no answer, which may be the only one.
+// for longer than ttl, by the store's clock; also those, however young, whose deletion was cut short, and what is left of those
+// that were deleted a day ago. A session that a job holds is not deleted, nor one that is resumed meanwhile. next is the cursor
+// for the sessions behind, empty at their end. What cannot be read is left alone, with a line in the log; ErrUnavailable: the
+// store does not answer, removed says how many were deleted by then, and next is behind the session for which it had no answer,
+// which may be the only one.
 func (s *Sessions) Sweep(ctx context.Context, cursor string, limit int, ttl time.Duration) (next string, removed int, err error) {
 	after := ""
 	if cursor != "" {
@@ -41,9 +42,19 @@ func (s *Sessions) Sweep(ctx context.Context, cursor string, limit int, ttl time
 	return cursor, removed, nil
 }
 
-// due tells whether a session is to be deleted, or still is.
+// tombstoneLife is for how long the number of a deleted session's last attempt is kept: no worker is frozen for that long.
+const tombstoneLife = 24 * time.Hour
+
+// due tells whether there is something to delete.
 func (m stored) due(ttl time.Duration) bool {
-	return m.Status == statusDeleting || m.Status != statusDeleted && m.age > ttl
+	switch m.Status {
+	case statusDeleting:
+		return true
+	case statusDeleted:
+		return m.age > tombstoneLife
+	default:
+		return m.age > ttl
+	}
 }
 
 // sweepOne deletes a session if its time is over and nobody moves it meanwhile.
@@ -64,7 +75,11 @@ func (s *Sessions) sweepOne(ctx context.Context, id string, ttl time.Duration) (
 	}
 	defer s.held.CompareAndDelete(id, token)
 	seen, cond, err := s.free(ctx, id, true)
-	if err == nil && cond == IfVersion(old.version) {
+	switch {
+	case err != nil || cond != IfVersion(old.version):
+	case seen.Status == statusDeleted:
+		err = s.removeTombstone(ctx, seen, cond)
+	default:
 		err = s.finishDeletion(ctx, seen, cond)
 		gone = err == nil
 	}

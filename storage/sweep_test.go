@@ -110,6 +110,78 @@ func TestSweepSparesWhatIsResumedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestSweepRemovesTombstones after a day, but not under a session that is begun anew at whichever moment of the sweep.
+func TestSweepRemovesTombstones(t *testing.T) {
+	for moment := range 3 {
+		bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+			a := worker(store, "a", ttl)
+			filled(t, a, "s")
+			if err := a.Delete(t.Context(), "s"); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(23 * time.Hour)
+			sweepAll(t, a, 10, time.Hour)
+			if left := keys(t, store, ""); len(left) != 1 {
+				t.Errorf("left after 23 hours: %q", left)
+			}
+			<-time.After(2 * time.Hour)
+			gets := 0
+			b := worker(reading{store, func(string) {
+				if gets++; gets == moment {
+					used(t, a, "s")
+				}
+			}}, "b", ttl)
+			if removed, _ := sweepAll(t, b, 10, week); removed != 0 {
+				t.Errorf("%d sessions were swept", removed)
+			}
+			if left := keys(t, store, ""); moment == 0 && len(left) != 0 {
+				t.Errorf("left after 25 hours: %q", left)
+			}
+			used(t, a, "s")
+			if m, err := a.Metadata(t.Context(), "s"); err != nil || (m.Attempt == 1) != (moment == 0) {
+				t.Errorf("begun anew: %+v, %v", m, err)
+			}
+		})
+	}
+}
+
+// late is a store in which something happens before the answer to a put is there.
+type late struct {
+	storage.Store
+	afterPut func()
+}
+
+func (l late) PutIf(ctx context.Context, key string, data []byte, cond storage.Condition) (string, error) {
+	version, err := l.Store.PutIf(ctx, key, data, cond)
+	l.afterPut()
+	return version, err
+}
+
+// TestFrozenSweeper has taken a tombstone, and goes on when its lease has expired and the session was begun anew.
+func TestFrozenSweeper(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+		a := worker(store, "a", ttl)
+		used(t, a, "s")
+		if err := a.Delete(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(25 * time.Hour)
+		frozen := false
+		s := worker(late{store, func() {
+			if !frozen {
+				frozen = true
+				<-time.After(2 * ttl)
+				used(t, a, "s")
+			}
+		}}, "sweeper", ttl)
+		_, _, err := s.Sweep(t.Context(), "", 10, week)
+		wantError(t, "Sweep", err, storage.ErrUnavailable)
+		if diff := cmp.Diff([]string{"s"}, ids(t, a)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // TestSweepFinishesDeletions that were cut short, however young the sessions are, once nobody is at them any more.
 func TestSweepFinishesDeletions(t *testing.T) {
 	bubble(t, func(t *testing.T, store *storagetest.Memory, faults *storagetest.Faulty) {
