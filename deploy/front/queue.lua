@@ -8,7 +8,7 @@ local grace = 2     -- seconds in which a worker that was given a job must be se
 
 local waiting = {}  -- tickets in the order of their coming
 local first, last = 1, 0
-local given = {}    -- by server: the address and the time it was given away at
+local given = {}    -- by server: the address and the time it was given away at, and how many requests it had then
 
 local function now()
 	local t = core.now()
@@ -23,7 +23,11 @@ local function free(name, server)
 		return false
 	end
 	local g = given[name]
-	return g == nil or g.address ~= stats["addr"] or now() - g.time > grace
+	if g == nil or g.address ~= stats["addr"] then
+		return true
+	end
+	-- A job that is still being sent does not make its worker busy yet.
+	return now() - g.time > grace and tonumber(stats["scur"]) <= g.requests
 end
 
 -- take removes the oldest ticket that is still waited for.
@@ -48,7 +52,8 @@ local function hand_out()
 			if ticket == nil then
 				return
 			end
-			given[name] = { address = server:get_stats()["addr"], time = now() }
+			local stats = server:get_stats()
+			given[name] = { address = stats["addr"], time = now(), requests = tonumber(stats["scur"]) }
 			ticket.server = name
 		end
 	end

@@ -4,6 +4,8 @@ package swarm_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -88,5 +90,50 @@ func TestReadingWhileAllRestart(t *testing.T) {
 	start(t, "", "true").completed()
 	if status, _ := get(t, "/sessions"); status != 200 {
 		t.Errorf("GET /sessions while the only worker starts again: %d", status)
+	}
+}
+
+// drip is a body that takes its time.
+type drip struct {
+	io.Reader
+	reads int
+	begun chan struct{} // closed once its beginning is sent
+}
+
+func (d *drip) Read(p []byte) (int, error) {
+	if d.reads++; d.reads == 2 {
+		close(d.begun)
+	}
+	time.Sleep(100 * time.Millisecond)
+	return d.Reader.Read(p[:min(len(p), 32<<10)])
+}
+
+// TestSlowSender: a job that takes seconds to send keeps the worker that it was given.
+func TestSlowSender(t *testing.T) {
+	scaled(t, 1)
+	request := `{"codingAssistantProvider":"script","userRequest":"echo slow # ` + strings.Repeat("x", 2<<20) + `"}`
+	body := &drip{Reader: strings.NewReader(request), begun: make(chan struct{})}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front+"/execute", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = int64(len(request))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	answer := make(chan string, 1)
+	go func() {
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		stream, _ := io.ReadAll(res.Body)
+		answer <- res.Status + "\n" + string(stream)
+	}()
+	<-body.begun
+	start(t, "", "true").completed()
+	if got := <-answer; !strings.Contains(got, `"type":"completed"`) {
+		t.Errorf("the slow one: %.500s", got)
 	}
 }
