@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
@@ -36,8 +38,15 @@ type Client struct {
 	transport transport.Transport
 }
 
+// announceMultiAck lets go-git say that it knows multi_ack, as Azure DevOps and AWS CodeCommit demand of everybody. It reads
+// the answers to a request that holds all it has and says "done", and Fetch sends no others.
+var announceMultiAck = sync.OnceFunc(func() {
+	transport.UnsupportedCapabilities = []capability.Capability{capability.ThinPack}
+})
+
 // NewClient returns a Client that ends a request when the host is silent for stall; 0 is DefaultStall.
 func NewClient(p Policy, stall time.Duration) *Client {
+	announceMultiAck()
 	if stall == 0 {
 		stall = DefaultStall
 	}

@@ -1,6 +1,8 @@
 package remote_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
@@ -48,6 +50,43 @@ func TestListing(t *testing.T) {
 	}
 	if got.Default != "main" || len(got.Branches) != 1 || got.Branches["main"] != main || len(got.Tips) != 2 {
 		t.Errorf("listing: %+v", got)
+	}
+}
+
+// TestHostThatWantsMultiAck clones from a host that serves nobody without that capability, as Azure DevOps and AWS
+// CodeCommit are, and then fetches what is new there.
+func TestHostThatWantsMultiAck(t *testing.T) {
+	h := host(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Method == http.MethodPost && !bytes.Contains(body, []byte(" multi_ack")) {
+			http.Error(w, "TF401041: Clients must support multi-ack.", http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		h.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	repo := remote.Repo{URL: server.URL + "/r.git", Token: secret.New(token)}
+	first, err := h.Git("r", "rev-parse", "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A commit, its tree, and the file; the second time the host has to see that the first commit is here.
+	for _, want := range []remote.Want{{Branch: "main", Depth: 1}, {Branch: "main", Haves: []string{first}, Shallows: []string{first}}} {
+		err := client(0).Fetch(t.Context(), repo, want, func(f remote.Fetched) error {
+			pack, err := io.ReadAll(f.Pack)
+			if err == nil && (!bytes.HasPrefix(pack, []byte("PACK")) || binary.BigEndian.Uint32(pack[8:]) != 3) {
+				t.Errorf("the pack of %+v begins with %q", want, pack[:min(len(pack), 12)])
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("%+v: %v", want, err)
+		}
+		if _, err := h.Commit("r", "main", "more", map[string]string{"b": "1"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
