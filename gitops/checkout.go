@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -110,11 +109,12 @@ func (c checkout) unlock(ctx context.Context) error {
 	if branch, err := c.output(ctx, "symbolic-ref", "-q", "HEAD"); err == nil {
 		locks = append(locks, c.path(filepath.FromSlash(branch)+".lock"))
 	}
-	var errs []error
-	for _, lock := range locks {
-		errs = append(errs, c.agent.RemoveAll(ctx, lock))
+	rm := c.agent.Command("rm", append([]string{"-rf", "--"}, locks...)...) // which does not wait where .git is a FIFO
+	rm.Env = c.environment()
+	if err := rm.Run(ctx); exitCode(err) < 0 {
+		return err
 	}
-	return errors.Join(errs...)
+	return nil // git says it again if a lock is still there
 }
 
 // unlocked runs a command, and again without the locks of the dead if git gave up.
@@ -134,10 +134,19 @@ func (c checkout) explain(ctx context.Context, err error) error {
 	if err = starved(err); exitCode(err) < 0 || errors.Is(err, ErrLimit) {
 		return err
 	}
-	if _, readErr := c.agent.ReadFile(ctx, c.path("HEAD"), 4096); errors.Is(readErr, fs.ErrNotExist) {
+	if c.gone(ctx) {
 		return fmt.Errorf("%w: %w", ErrNoCheckout, err)
 	}
 	return fmt.Errorf("%w: %w", ErrBadCheckout, err)
+}
+
+// gone reports whether the place of a repository in which git fails holds none: nothing, a folder of something else, a
+// file. A HEAD may be a link to a branch that is not there.
+func (c checkout) gone(ctx context.Context) bool {
+	head := c.path("HEAD")
+	test := c.agent.Command("test", "-e", head, "-o", "-L", head)
+	test.Env = c.environment()
+	return exitCode(test.Run(ctx)) == 1
 }
 
 // exitCode is that of a command that ran to an end of its own; -1 for other errors, 0 for none.

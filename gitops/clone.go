@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/fetch"
 	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/remote"
+	"github.com/ai-coding-worker/ai-coding-worker/gitops/internal/vault"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 )
 
@@ -33,6 +33,7 @@ func (g *Git) Clone(
 }
 
 func (r *Repo) clone(ctx context.Context, refs Refs, m *meter) error {
+	r.branch = refs.Branch
 	got, err := r.download(ctx, refs, m)
 	switch {
 	case err != nil:
@@ -40,7 +41,7 @@ func (r *Repo) clone(ctx context.Context, refs Refs, m *meter) error {
 	case refs.Empty:
 		return r.co.write(ctx, []gitFile{text("config", r.co.config(r.remote.URL, refs.Branch))})
 	}
-	r.base, r.known = got.Head, []string{got.Head}
+	r.start, r.base, r.known = got.Head, got.Head, []string{got.Head}
 	m.set(80, "Copying objects")
 	if err := r.fill(ctx, refs, got); err != nil {
 		return fmt.Errorf("fill the checkout: %w", err)
@@ -101,12 +102,14 @@ func (r *Repo) fill(ctx context.Context, refs Refs, got fetch.Result) error {
 		files = append(files, text("refs/remotes/origin/HEAD", "ref: refs/remotes/origin/"+refs.Branch+"\n"))
 	}
 	if len(got.Shallows) > 0 {
-		files = append(files, text("shallow", strings.Join(got.Shallows, "\n")+"\n"))
+		files = append(files, text("shallow", vault.Lines(got.Shallows)))
 	}
-	return r.toCheckout(ctx, got.Pack, files...)
+	return r.toCheckout(ctx, []string{got.Pack}, files...)
 }
+
+const packedRefsHeader = "# pack-refs with: peeled fully-peeled sorted \n"
 
 // packedRefs are the branch and its remote-tracking one, sorted by name as git wants them.
 func packedRefs(branch, head string) string {
-	return fmt.Sprintf("# pack-refs with: peeled fully-peeled sorted \n%s refs/heads/%s\n%s refs/remotes/origin/%s\n", head, branch, head, branch)
+	return packedRefsHeader + fmt.Sprintf("%s refs/heads/%s\n%s refs/remotes/origin/%s\n", head, branch, head, branch)
 }

@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,16 +32,27 @@ type Commit struct {
 // for those of the dead. Hooks do not run. The message is what CommitMessage makes. Where there are changes to commit,
 // committing is called before they are; it may be nil.
 func (r *Repo) Commit(ctx context.Context, message string, committing func()) (Commit, error) {
+	c, err := r.commitAll(ctx, message, committing)
+	if errors.Is(err, ErrNoCheckout) {
+		c, err = r.commitMended(ctx, message, committing)
+	}
+	if err != nil {
+		return Commit{}, fmt.Errorf("commit: %w", err)
+	}
+	return c, nil
+}
+
+func (r *Repo) commitAll(ctx context.Context, message string, committing func()) (Commit, error) {
 	notes, err := r.co.addAll(ctx)
 	if err != nil {
-		return Commit{}, fmt.Errorf("commit: %w", r.co.explain(ctx, err))
+		return Commit{}, r.co.explain(ctx, err)
 	}
 	if err := r.co.commitStaged(ctx, message, committing); err != nil {
-		return Commit{}, fmt.Errorf("commit: %w", r.co.explain(ctx, err))
+		return Commit{}, r.co.explain(ctx, err)
 	}
 	c, err := r.describe(ctx)
 	if err != nil {
-		return Commit{}, fmt.Errorf("commit: %w", r.co.explain(ctx, err))
+		return Commit{}, r.co.explain(ctx, err)
 	}
 	c.Notes = append(notes, c.Notes...)
 	return c, nil
@@ -108,18 +120,28 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 		return Commit{}, fmt.Errorf("count commits: %w", err)
 	}
 	c.New = c.Commits > 0
-	base := r.base
-	if base == "" {
-		base = emptyTree
+	changed, err := r.co.compare(ctx, cmp.Or(r.base, emptyTree), head)
+	if exitCode(err) == gitExitFatal && r.base != "" {
+		if changed, err = r.co.compare(ctx, emptyTree, head); err == nil {
+			changed.notes = append(changed.notes, unrelatedNote)
+		}
 	}
-	changed := &changes{}
-	diff := r.co.git("diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", base, head)
-	diff.Stdout = changed
-	if err := diff.Run(ctx); err != nil {
+	if err != nil {
 		return Commit{}, err
 	}
 	c.Files, c.Notes = changed.files, changed.notes
 	return c, nil
+}
+
+const unrelatedNote = "the agent made a repository of its own: its commits have no history in common with the git host's"
+
+// compare tells what a commit changes; one that the checkout lacks, as that of a host whose repository the agent has
+// replaced, makes git give up.
+func (c checkout) compare(ctx context.Context, base, head string) (*changes, error) {
+	changed := &changes{}
+	diff := c.git("diff", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", base, head)
+	diff.Stdout = changed
+	return changed, diff.Run(ctx)
 }
 
 // newest returns the commit nearest to HEAD that one of these has in common with it; empty if there is none.

@@ -2,6 +2,7 @@ package gitops_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -207,12 +208,107 @@ func TestHostileConfiguration(t *testing.T) {
 	}
 }
 
+// TestRepositoryThatIsGone takes the repository away from under the files: they are a change to what was there before.
 func TestRepositoryThatIsGone(t *testing.T) {
+	tests := map[string]string{
+		"nothing":       "rm -rf .git",
+		"a folder":      "rm -rf .git/HEAD .git/objects",
+		"a file":        "rm -rf .git; echo nonsense > .git",
+		"a worktree's":  "rm -rf .git; echo 'gitdir: /nowhere' > .git",
+		"a link":        "mv .git ../away; ln -s ../nowhere .git",
+		"no file there": "rm -rf .git; mkfifo .git",
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			b.hostCommit("main", map[string]string{"more": "1"}) // so that the clone is cut
+			repo := b.clone()
+			b.startBranch(repo, branch)
+			base := repo.Base()
+			b.sh("echo 2 > new; rm src/main.go; " + script)
+			c := b.commit(repo, "x")
+			if !c.New || c.Commits != 1 || c.Files != 2 || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "in a new one") {
+				t.Errorf("commit: %+v", c)
+			}
+			if pushed := b.push(repo, c.Hash, branch); pushed != branch {
+				t.Errorf("pushed to %s", pushed)
+			}
+			if got := b.onHost("rev-parse", branch+"~1"); got != base {
+				t.Errorf("it stands on %s, want %s", got, base)
+			}
+			if got := b.sh("git symbolic-ref HEAD; git status --porcelain; git fsck"); got != "refs/heads/"+branch {
+				t.Errorf("the checkout:\n%s", got)
+			}
+			if err := repo.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if again, moved := b.reopen(branch); moved != gitops.MovedNot || again.Base() != c.Hash {
+				t.Errorf("reopened: moved %v, base %s", moved, again.Base())
+			}
+		})
+	}
+}
+
+func TestRepositoryThatIsGoneAfterAResume(t *testing.T) {
 	b := newBench(t, someFiles)
+	session(b)
+	tip := b.hostCommit(branch, map[string]string{"theirs": "1"})
+	repo, _ := b.reopen(branch)
+	b.sh("rm -rf .git; echo 2 > second")
+	c := b.commit(repo, "second")
+	if pushed := b.push(repo, c.Hash, branch); pushed != branch || c.Files != 1 {
+		t.Errorf("pushed to %s, %+v", pushed, c)
+	}
+	if got := b.onHost("rev-parse", branch+"~1"); got != tip {
+		t.Errorf("it stands on %s, want %s", got, tip)
+	}
+}
+
+func TestRepositoryThatIsGoneBeforeTheFirstCommit(t *testing.T) {
+	b := newBench(t, nil)
 	repo := b.clone()
-	b.sh("rm -rf .git")
-	if _, err := repo.Commit(t.Context(), "x", nil); !errors.Is(err, gitops.ErrNoCheckout) {
-		t.Errorf("commit: %v", err)
+	b.startBranch(repo, branch)
+	b.sh("rm -rf .git; echo 1 > a")
+	if c := b.commit(repo, "first"); b.push(repo, c.Hash, branch) != branch || c.Files != 1 {
+		t.Errorf("commit: %+v", c)
+	}
+}
+
+// TestAnotherHistory has the agent commit what no longer stands on the history that was cloned.
+func TestAnotherHistory(t *testing.T) {
+	tests := map[string]struct {
+		script  string // %s is the host
+		commits int
+		notes   string
+	}{
+		"a repository of its own": {"rm -rf .git; git init -q; git add -A; git -c user.name=x -c user.email=x@x commit -qm own; : %s", 2, "no history in common"},
+		"older than the clone":    {"git fetch -q --unshallow %s main; git reset -q --hard HEAD~2", 1, ""},
+		"merged with more":        {"git fetch -q --depth 2 %s side; git merge -q --allow-unrelated-histories -m merged FETCH_HEAD", 4, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			for _, side := range []string{"1", "2", "3"} {
+				b.hostCommit("side", map[string]string{"side": side})
+			}
+			for _, more := range []string{"1", "2", "3"} {
+				b.hostCommit("main", map[string]string{"more": more})
+			}
+			repo := b.clone()
+			b.startBranch(repo, branch)
+			b.sh(fmt.Sprintf(tt.script, b.withToken()) + "; echo 1 > new")
+			c := b.commit(repo, "x")
+			if !c.New || c.Commits != tt.commits || !strings.Contains(strings.Join(c.Notes, ""), tt.notes) {
+				t.Errorf("commit: %+v", c)
+			}
+			if pushed := b.push(repo, c.Hash, branch); pushed != branch {
+				t.Errorf("pushed to %s", pushed)
+			}
+			if got := b.onHost("show", branch+":new"); got != "1" {
+				t.Errorf("new: %q", got)
+			}
+			b.onHost("fsck", "--connectivity-only")
+		})
 	}
 }
 

@@ -175,6 +175,8 @@ type Repo struct {
 	remote Remote
 	vault  *vault.Vault
 	co     checkout
+	branch string   // that the checkout is on when the job begins
+	start  string   // the commit that it is at then; empty: none
 	base   string   // the newest commit below HEAD that the host was seen to have; empty: none
 	known  []string // commits in the vault that the host was seen to have
 }
@@ -202,6 +204,7 @@ func (r *Repo) StartBranch(ctx context.Context, name string) error {
 	if err := r.co.run(ctx, "checkout", "-q", "--no-track", "-b", name); err != nil {
 		return fmt.Errorf("start branch %s: %w", name, err)
 	}
+	r.branch = name
 	return nil
 }
 

@@ -61,7 +61,11 @@ func (r *Repo) takeOver(ctx context.Context, hash string) error {
 	if err != nil || len(here) > 0 {
 		return err
 	}
-	if err := r.toVault(ctx, handOver{commit: hash, have: r.known, limit: r.git.cfg.Limits.Bytes}); err != nil {
+	err = r.toVault(ctx, handOver{commit: hash, have: r.known, limit: r.git.cfg.Limits.Bytes})
+	if errors.Is(err, ErrBadCheckout) || errors.Is(err, ErrBadObjects) {
+		err = r.takeOverAll(ctx, hash)
+	}
+	if err != nil {
 		return fmt.Errorf("hand the commits over: %w", err)
 	}
 	here, err = r.vault.Commits(ctx, []string{hash})
@@ -69,6 +73,25 @@ func (r *Repo) takeOver(ctx context.Context, hash string) error {
 		err = fmt.Errorf("hand the commits over: %w: the commit is not among them", ErrBadObjects)
 	}
 	return err
+}
+
+// takeOverAll brings all that a commit reaches into the vault, for a checkout that has another history than the vault:
+// the agent has made a repository of its own, or fetched more.
+func (r *Repo) takeOverAll(ctx context.Context, hash string) error {
+	theirs, err := r.co.shallows(ctx)
+	if err != nil {
+		return err
+	}
+	ours, err := r.vault.Shallows()
+	if err != nil {
+		return err
+	}
+	all := append(ours, theirs...)
+	slices.Sort(all)
+	if err := r.vault.SetShallow(slices.Compact(all)); err != nil {
+		return err
+	}
+	return r.toVault(ctx, handOver{commit: hash, limit: 2 * r.git.cfg.Limits.Bytes})
 }
 
 // push is one commit on its way, with what was tried so far.

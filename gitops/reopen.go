@@ -68,6 +68,7 @@ func (r *Repo) reopen(ctx context.Context, branch string, m *meter) (Moved, erro
 	if err != nil {
 		return MovedNot, r.co.explain(ctx, err)
 	}
+	r.branch, r.start = branch, head
 	listing, err := r.git.list(ctx, r.remote)
 	if err != nil {
 		return MovedNot, err
@@ -168,7 +169,7 @@ func (r *Repo) fetchNew(ctx context.Context, s state, m *meter) (tip string, err
 		return "", err
 	}
 	m.set(80, "Copying objects")
-	if err := r.toCheckout(ctx, got.Pack); err != nil {
+	if err := r.toCheckout(ctx, []string{got.Pack}); err != nil {
 		return "", fmt.Errorf("fill the checkout: %w", err)
 	}
 	if err := r.co.run(ctx, "update-ref", "refs/remotes/origin/"+s.branch, got.Head); err != nil {
@@ -190,6 +191,6 @@ func (r *Repo) fastForward(ctx context.Context, s state) (Moved, error) {
 	if head != s.tip {
 		return MovedAhead, nil
 	}
-	r.base = s.tip
+	r.start, r.base = s.tip, s.tip
 	return MovedForward, nil
 }

@@ -84,19 +84,21 @@ func text(name, content string) gitFile {
 	return gitFile{name: name, mode: 0o644, size: int64(len(content)), data: strings.NewReader(content)}
 }
 
-// toCheckout brings a pack of the vault into the checkout, behind other files.
-func (r *Repo) toCheckout(ctx context.Context, pack string, files ...gitFile) error {
-	for _, ext := range vault.PackFiles {
-		file, err := r.vault.OpenPack(pack, ext)
-		if err != nil {
-			return err
+// toCheckout brings packs of the vault into the checkout, behind other files.
+func (r *Repo) toCheckout(ctx context.Context, packs []string, files ...gitFile) error {
+	for _, pack := range packs {
+		for _, ext := range vault.PackFiles {
+			file, err := r.vault.OpenPack(pack, ext)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = file.Close() }() // only read
+			info, err := file.Stat()
+			if err != nil {
+				return err
+			}
+			files = append(files, gitFile{name: path.Join("objects/pack", pack+ext), mode: 0o444, size: info.Size(), data: file})
 		}
-		defer func() { _ = file.Close() }() // only read
-		info, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		files = append(files, gitFile{name: path.Join("objects/pack", pack+ext), mode: 0o444, size: info.Size(), data: file})
 	}
 	return r.co.write(ctx, files)
 }

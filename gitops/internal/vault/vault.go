@@ -106,11 +106,23 @@ func (v *Vault) SetShallow(commits []string) error {
 		}
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(strings.Join(commits, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(Lines(commits)), 0o600); err != nil {
 		return fmt.Errorf("set shallow commits: %w", err)
 	}
 	return nil
 }
+
+// Shallows returns what SetShallow was given last.
+func (v *Vault) Shallows() ([]string, error) {
+	data, err := os.ReadFile(filepath.Join(v.dir, "shallow"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read shallow commits: %w", err)
+	}
+	return strings.Fields(string(data)), nil
+}
+
+// Lines writes commits as git's list of shallow ones has them.
+func Lines(commits []string) string { return strings.Join(commits, "\n") + "\n" }
 
 func checkHashes(list []string) error {
 	if i := slices.IndexFunc(list, func(s string) bool { return !IsHash(s) }); i >= 0 {
@@ -157,6 +169,21 @@ func (v *Vault) Index(ctx context.Context, pack io.Reader, thin bool, limit int6
 
 // PackFiles are the extensions of the files that make up an indexed pack; the last one makes it visible to git.
 var PackFiles = []string{".pack", ".idx"}
+
+// Packs returns the names of all indexed packs.
+func (v *Vault) Packs() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(v.dir, "objects", "pack"))
+	if err != nil {
+		return nil, fmt.Errorf("list packs: %w", err)
+	}
+	var packs []string
+	for _, entry := range entries {
+		if name, ok := strings.CutSuffix(entry.Name(), ".idx"); ok && packNameForm.MatchString(name) {
+			packs = append(packs, name)
+		}
+	}
+	return packs, nil
+}
 
 // OpenPack opens one file of an indexed pack.
 func (v *Vault) OpenPack(name, ext string) (*os.File, error) {
