@@ -51,10 +51,14 @@ func (a responses) items() []any {
 		})
 	}
 	for i, c := range a.turn.Calls {
-		items = append(items, map[string]any{
+		item := map[string]any{
 			"type": "function_call", "id": fmt.Sprintf("fc_%06d_%d", a.n, i), "call_id": fmt.Sprintf("call_%06d_%d", a.n, i),
 			"name": c.Name, "arguments": string(inputJSON(c)),
-		})
+		}
+		if c.Space != "" {
+			item["namespace"] = c.Space
+		}
+		items = append(items, item)
 	}
 	return items
 }

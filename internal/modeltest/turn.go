@@ -32,6 +32,7 @@ type Turn struct {
 // Call is a tool that the model wants used: Call{Name: "Bash", Input: map[string]any{"command": "date"}}.
 type Call struct {
 	ID    string // empty: made from the request's number and the call's
+	Space string // the namespace that the tool's name is in, of OpenAI's; empty: none
 	Name  string
 	Input any // marshalled to the JSON object that the tool takes
 }

@@ -157,7 +157,8 @@ func (p *Provider) Run(ctx context.Context, t providers.Task, emit func(provider
 	}
 	c := &conversation{
 		cfg: p.cfg, task: t, instructions: words, child: child, emit: emit, cancel: cancel,
-		in: lines.NewWriter(child.Stdin()), tools: make(map[string]struct{}), ended: make(chan struct{}),
+		in: lines.NewWriter(child.Stdin()), threadID: t.ResumeID, tools: make(map[string]string), spent: make(map[string]spending),
+		ended: make(chan struct{}),
 	}
 	c.begin(login)
 	return c.run(ctx)

@@ -138,14 +138,19 @@ func prints(lines ...string) string {
 	return takePrompt + "cat <<'END'\n" + strings.Join(lines, "\n") + "\nEND\n"
 }
 
-func fakeProvider(t *testing.T) *codex.Provider {
+func fakePath(t *testing.T) string {
 	t.Helper()
 	path := agenttest.Dir(t) + "/codex"
 	if err := agenttest.Start(t).WriteFile(t.Context(), path, 0o755, strings.NewReader(fakeCLI)); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+func fakeProvider(t *testing.T) *codex.Provider {
+	t.Helper()
 	return codex.New(codex.Config{
-		Path: path, InterruptGrace: 200 * time.Millisecond, ExitGrace: 200 * time.Millisecond, RetryLimit: 300 * time.Millisecond,
+		Path: fakePath(t), InterruptGrace: 200 * time.Millisecond, ExitGrace: 200 * time.Millisecond, RetryLimit: 300 * time.Millisecond,
 	})
 }
 

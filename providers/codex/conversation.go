@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,20 +26,23 @@ type conversation struct {
 	cancel       context.CancelCauseFunc
 
 	mu               sync.Mutex
-	threadID, turnID string
+	threadID, turnID string // the run's own; the agents that it starts have others
 
-	model         string
-	tools         map[string]struct{} // items of a tool that runs
-	before, total usage               // of the conversation: before this run, and so far
-	summary       string
-	retried       *failure    // why the last attempt was made again
-	retrying      *time.Timer // the run is given up when it fires; nil: the last attempt was not to try again
-	failed        error       // the CLI did not take one of the requests
-	finished      *params     // the turn's end
+	model    string
+	tools    map[string]string   // items of a tool that runs, and the thread of each
+	spent    map[string]spending // by thread
+	summary  string
+	retried  *failure    // why the last attempt was made again
+	retrying *time.Timer // the run is given up when it fires; nil: the last attempt was not to try again
+	failed   error       // the CLI did not take one of the requests
+	finished *params     // the turn's end
 
 	ended  chan struct{} // closed when it is known what the run came to
 	ending sync.Once
 }
+
+// spending is a thread's usage.
+type spending struct{ before, total usage } // before this run, and so far
 
 // begin makes the first of the requests, each of which waits for the answer to the one before: while the login is being
 // taken, nothing else is.
@@ -158,21 +162,26 @@ func (c *conversation) began(turnID string) {
 	c.turnID = turnID
 }
 
-// notice takes from a notification what the run needs to know, and completes the message that it becomes.
+// notice takes from a notification what the run needs to know, and completes the message that it becomes. The agents that the
+// assistant starts have threads of their own, whose notifications come, too.
 func (c *conversation) notice(l line, m *providers.Message) {
 	p := l.Params
+	own := p.ThreadID == c.threadID
 	switch l.Method {
 	case "turn/started":
-		c.began(p.Turn.ID)
-		m.Kind, m.SessionID, m.Model = providers.KindInit, p.ThreadID, c.model
+		if own {
+			c.began(p.Turn.ID)
+			m.Kind, m.SessionID, m.Model = providers.KindInit, p.ThreadID, c.model
+		}
 	case "item/started", "item/completed":
 		c.item(l.Method == "item/started", p)
 	case "thread/tokenUsage/updated":
-		c.spent(p)
+		c.used(p)
 	case "error":
 		c.trouble(p)
 	case "turn/completed":
-		if p.ThreadID == c.threadID {
+		maps.DeleteFunc(c.tools, func(_, thread string) bool { return thread == p.ThreadID })
+		if own {
 			m.Kind, c.finished = providers.KindResult, &p
 		}
 	}
@@ -183,24 +192,31 @@ func (c *conversation) item(begins bool, p params) {
 	c.progress()
 	switch p.Item.Type {
 	case "agentMessage":
-		c.summary = p.Item.Text
+		if p.ThreadID == c.threadID {
+			c.summary = p.Item.Text
+		}
 	case "userMessage", "reasoning", "plan":
 	default:
 		if begins {
-			c.tools[p.Item.ID] = struct{}{}
+			c.tools[p.Item.ID] = p.ThreadID
 		} else {
 			delete(c.tools, p.Item.ID)
 		}
 	}
 }
 
-// spent notes the conversation's usage: what is told of an earlier turn, at a resume, was before this run.
-func (c *conversation) spent(p params) {
-	if p.TurnID == c.turnID {
-		c.total = p.TokenUsage.Total
-	} else {
-		c.before, c.total = p.TokenUsage.Total, p.TokenUsage.Total
+// used notes a thread's usage. What is told of an earlier turn, at a resume, was before this run; another agent's thread is
+// new, but can begin with a copy of the conversation and what that has used.
+func (c *conversation) used(p params) {
+	s, known := c.spent[p.ThreadID]
+	switch own := p.ThreadID == c.threadID; {
+	case own && p.TurnID != c.turnID:
+		s.before = p.TokenUsage.Total
+	case !own && !known:
+		s.before = p.TokenUsage.Total.minus(p.TokenUsage.Last)
 	}
+	s.total = p.TokenUsage.Total
+	c.spent[p.ThreadID] = s
 }
 
 // trouble lets the CLI try again, and gives the run up if it does nothing else for too long.
@@ -225,10 +241,13 @@ func (c *conversation) progress() {
 }
 
 func (c *conversation) report() providers.Result {
-	return providers.Result{
-		SessionID: c.threadID, Summary: c.summary,
-		Usage: providers.Usage{InputTokens: c.total.Input - c.before.Input, OutputTokens: c.total.Output - c.before.Output},
+	r := providers.Result{SessionID: c.threadID, Summary: c.summary}
+	for _, s := range c.spent {
+		used := s.total.minus(s.before)
+		r.Usage.InputTokens += used.Input
+		r.Usage.OutputTokens += used.Output
 	}
+	return r
 }
 
 // failure is how a run ended that nobody cut short.

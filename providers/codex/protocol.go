@@ -128,6 +128,7 @@ type params struct {
 	} `json:"item"`
 	TokenUsage struct {
 		Total usage `json:"total"`
+		Last  usage `json:"last"` // of the last answer alone
 	} `json:"tokenUsage"`
 	Error     *failure `json:"error"`
 	WillRetry bool     `json:"willRetry"`
@@ -136,6 +137,10 @@ type params struct {
 type usage struct {
 	Input  int64 `json:"inputTokens"`
 	Output int64 `json:"outputTokens"`
+}
+
+func (u usage) minus(v usage) usage {
+	return usage{Input: u.Input - v.Input, Output: u.Output - v.Output}
 }
 
 // parseLine reads what it can: a line that is not an object, or whose members have other types than expected, is one of an
