@@ -30,15 +30,21 @@ var errGrace = errors.New("the job did not end within the grace")
 // the worker's own fault: what Runner.Run returned for a job that had begun, or a listener or a job that failed it.
 // Serve may be called once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	server := s.httpServer()
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener{ln}) }()
+	server, fresh := s.httpServer()
+	served, accepted := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(accepted)
+		served <- server.Serve(listener{ln})
+	}()
 	go s.refuseWhenEnded(ln)
 
 	err := s.untilGoing(ctx, served)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.StopGrace)
 	defer cancel()
 	err = cmp.Or(err, s.drain(grace))
+	_ = ln.Close()
+	<-accepted // now all of them are known
+	fresh.settle(s.cfg.Timing.Fresh)
 	s.shutdown(grace, server)
 	return err
 }
@@ -125,8 +131,8 @@ func (s *Server) shutdown(grace context.Context, server *http.Server) {
 	}
 }
 
-func (s *Server) httpServer() *http.Server {
-	fresh := freshConns{conns: make(map[net.Conn]struct{})}
+func (s *Server) httpServer() (*http.Server, *freshConns) {
+	fresh := &freshConns{conns: make(map[net.Conn]struct{}), fewer: make(chan struct{}, 1)}
 	server := &http.Server{
 		Handler:                      s.handler,
 		ReadHeaderTimeout:            s.cfg.Timing.Header,
@@ -139,7 +145,7 @@ func (s *Server) httpServer() *http.Server {
 		ErrorLog:                     stdlog.New(s.cfg.Log.With().Str("from", "net/http").Logger(), "", 0),
 	}
 	server.RegisterOnShutdown(fresh.close)
-	return server
+	return server, fresh
 }
 
 // freshConns are connections on which nothing was sent yet. Proxies keep some in store, and http.Server.Shutdown would
@@ -147,6 +153,7 @@ func (s *Server) httpServer() *http.Server {
 type freshConns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+	fewer chan struct{} // has room for one: some have become others
 }
 
 func (f *freshConns) note(c net.Conn, state http.ConnState) {
@@ -157,6 +164,30 @@ func (f *freshConns) note(c net.Conn, state http.ConnState) {
 		return
 	}
 	delete(f.conns, c)
+	select {
+	case f.fewer <- struct{}{}:
+	default:
+	}
+}
+
+// settle waits until there are none, but not for long. A request may be on its way on them, and http.Server.Shutdown would
+// drop it: its client could not tell that from a job that has begun.
+func (f *freshConns) settle(patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for f.count() > 0 {
+		select {
+		case <-f.fewer:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (f *freshConns) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.conns)
 }
 
 func (f *freshConns) close() {

@@ -1,9 +1,12 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -57,6 +60,43 @@ func TestIdleWorkerStopsAtOnce(t *testing.T) {
 	}
 	if got := s.rest(); got != nil {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A request that is on its way when an idle worker stops is answered: a connection that is closed would leave its client not
+// knowing whether the job runs.
+func TestRequestOnItsWayWhenTheWorkerStops(t *testing.T) {
+	cfg := config(t, newRunner(t), newSessions())
+	cfg.Timing.Fresh, cfg.Timing.Linger = patience, patience
+	w := serve(t, cfg)
+	conn, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w.do("GET", "/health", "") // the connection before it has been accepted, too
+	w.http.CloseIdleConnections()
+	w.stop()
+	eventually(t, "no new connections", func() bool {
+		late, err := net.Dial("tcp", w.addr)
+		if err == nil {
+			_ = late.Close()
+		}
+		return err != nil
+	})
+	if _, err := fmt.Fprintf(conn, "POST /execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(minimal), minimal); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("answered %s", resp.Status)
+	}
+	if err := w.wait(); err != nil {
+		t.Error(err)
 	}
 }
 

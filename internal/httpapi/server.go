@@ -78,6 +78,7 @@ type Timing struct {
 	Body      time.Duration // to send a request; 0: 30 s
 	Write     time.Duration // to take a frame or an answer; 0: 20 s
 	Heartbeat time.Duration // between comments on a stream; 0: 15 s
+	Fresh     time.Duration // to begin a request on a connection that is there when the worker goes; 0: 250 ms
 	Linger    time.Duration // for readers to take the last events, once the job is over; 0: 5 s
 }
 
@@ -107,6 +108,7 @@ func New(cfg Config) *Server {
 	cfg.Timing.Body = orDefault(cfg.Timing.Body, 30*time.Second)
 	cfg.Timing.Write = orDefault(cfg.Timing.Write, 20*time.Second)
 	cfg.Timing.Heartbeat = orDefault(cfg.Timing.Heartbeat, 15*time.Second)
+	cfg.Timing.Fresh = orDefault(cfg.Timing.Fresh, 250*time.Millisecond)
 	cfg.Timing.Linger = orDefault(cfg.Timing.Linger, 5*time.Second)
 	s := &Server{cfg: cfg, keys: newKeyring(cfg.APIKeys), cors: newCORS(cfg.Origins), jobEnded: make(chan struct{}), jobOver: make(chan struct{}), leave: make(chan struct{})}
 	s.bodies.room = largeBodies * cfg.MaxBody
