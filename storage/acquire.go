@@ -111,8 +111,9 @@ func (s *Sessions) take(
 	sent := s.cfg.Now()
 	version, err := s.putMetadata(ctx, next, cond)
 	if err != nil {
-		// The move may have been made: its answer was lost, or that of a try before the one that was refused.
-		now, readErr := s.read(ctx, next.SessionID)
+		// The move may have been made: its answer was lost, or nobody waits for it any more, or it was that of a try before the
+		// one that was refused. Left alone it would keep all others out for as long as a lease lasts.
+		now, readErr := s.read(context.WithoutCancel(ctx), next.SessionID)
 		if readErr != nil || now.Nonce != next.Nonce {
 			return nil, err
 		}

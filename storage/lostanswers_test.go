@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -136,6 +137,31 @@ func TestAcquireWhoseOutcomeIsUnknown(t *testing.T) {
 		if l := acquire(t, a, "s"); l.Attempt() != 2 {
 			t.Errorf("attempt %d", l.Attempt())
 		}
+	})
+}
+
+// impatient is a store whose caller leaves while its first write is made.
+type impatient struct {
+	*storagetest.Memory
+	leave context.CancelFunc
+}
+
+func (s impatient) PutIf(ctx context.Context, key string, data []byte, cond storage.Condition) (string, error) {
+	version, err := s.Memory.PutIf(ctx, key, data, cond)
+	s.leave()
+	return version, errors.Join(ctx.Err(), err)
+}
+
+// TestAcquireThatIsCutShort does not hold the session in the name of nobody.
+func TestAcquireThatIsCutShort(t *testing.T) {
+	bubble(t, func(t *testing.T, store *storagetest.Memory, _ *storagetest.Faulty) {
+		ctx, cancel := context.WithCancel(t.Context())
+		if l, err := worker(impatient{store, cancel}, "a", ttl).Acquire(ctx, "s", false, keep); err == nil {
+			if err := l.End(t.Context(), nothing); err != nil {
+				t.Error(err)
+			}
+		}
+		acquire(t, worker(store, "b", ttl), "s")
 	})
 }
 
