@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc/agenttest"
@@ -14,6 +16,16 @@ import (
 
 // selfTested runs this binary as `worker ARGS...` with an assistant of that text beside git, and returns its exit status.
 func selfTested(t *testing.T, claude string, env []string, args ...string) (status int, output string) {
+	t.Helper()
+	cmd := selfTest(t, claude, env, args...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func selfTest(t *testing.T, claude string, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	bin, err := os.MkdirTemp("/tmp", "aicw-bin-") //nolint:usetesting // t.TempDir is closed to the agent's uid
 	if err != nil {
@@ -32,11 +44,7 @@ func selfTested(t *testing.T, claude string, env []string, args ...string) (stat
 		"AICW_TEST_MAIN=worker", "HOST=127.0.0.1", "PORT=0", "PATH=" + bin + ":" + os.Getenv("PATH"),
 		"STORAGE_DIR=" + t.TempDir(), "WORKSPACE_DIR=" + agenttest.Dir(t), "STATE_DIR=" + t.TempDir(),
 	}, env...)
-	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
+	return cmd
 }
 
 func TestSelfTestOfAGoodImage(t *testing.T) {
@@ -61,6 +69,23 @@ func TestSelfTestOfABrokenImage(t *testing.T) {
 	status, out := selfTested(t, "#!/bin/sh\n", []string{"WORKSPACE_DIR=" + file}, "selftest")
 	if status != 1 || !strings.Contains(out, "WORKSPACE_DIR") {
 		t.Errorf("status %d, want 1 and the name of the variable:\n%s", status, out)
+	}
+}
+
+// A worker that is told to go before it listens has not failed: a task of Swarm's that is scaled in at that moment is no failed one.
+func TestSelfTestCutShort(t *testing.T) {
+	for arg, want := range map[string]int{"--selftest": 0, "selftest": 1} {
+		cmd := selfTest(t, "#!/bin/sh\nexec sleep 600\n", nil, arg)
+		logs := &logBuffer{watch: func(line []byte) {
+			if bytes.Contains(line, []byte(`"program":"git"`)) {
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+			}
+		}}
+		cmd.Stdout, cmd.Stderr = logs, logs
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%s: status %d, want %d:\n%s", arg, got, want, logs)
+		}
 	}
 }
 
