@@ -41,7 +41,7 @@ func (r *run) step(ctx context.Context, failure error, name string, do func(cont
 	}
 	err := r.phase(ctx, name, do)
 	if failure != nil && err != nil {
-		r.logger.Warn().Str("phase", name).Str("failure", r.scrub.Text(err.Error())).Msg("the end of a failed job failed too")
+		r.logger.Warn().Str("phase", name).Str("failure", r.words(err)).Msg("the end of a failed job failed too")
 		r.notice(name, "%v", err)
 	}
 	return err

@@ -110,10 +110,6 @@ func (r *run) terminal(failure error) event.Body {
 func usage(u providers.Usage) event.Usage { return event.Usage(u) }
 
 func (r *run) logEnd(failure error) {
-	code, words := "", ""
-	if failure != nil {
-		code, words = string(CodeOf(failure)), r.scrub.Text(failure.Error())
-	}
-	r.logger.Info().Str("code", code).Str("failure", words).Dur("took", r.cfg.Now().Sub(r.begun)).
+	r.logger.Info().Str("code", string(codeOf(failure))).Str("failure", r.words(failure)).Dur("took", r.cfg.Now().Sub(r.begun)).
 		Str("branch", r.branch).Str("pushed", r.pushed).Msg("job ended")
 }

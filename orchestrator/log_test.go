@@ -2,11 +2,15 @@ package orchestrator_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/rs/zerolog"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
 )
@@ -32,6 +36,32 @@ func TestLinesOfStorageNameTheJob(t *testing.T) {
 			if strings.Count(line, field) != 1 {
 				t.Errorf("want %s, once, in %s", field, line)
 			}
+		}
+	}
+}
+
+// rude is a git host that repeats what it was sent.
+type rude struct{ orchestrator.Git }
+
+func (rude) Preflight(context.Context, gitops.Remote, string) (gitops.Refs, error) {
+	return gitops.Refs{}, errors.New("the host does not like " + token)
+}
+
+// TestLogHasNoSecrets of a job that fails in the words of others, not even at the level debug.
+func TestLogHasNoSecrets(t *testing.T) {
+	w := newWorld(t)
+	var log bytes.Buffer
+	w.mustRun(w.worker(func(cfg *orchestrator.Config) {
+		cfg.Git, cfg.Log = rude{cfg.Git}, zerolog.New(zerolog.SyncWriter(&log))
+	}), w.job(says("x", "true", nil)))
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, token) {
+			t.Errorf("the log has the token: %s", line)
+		}
+	}
+	for _, message := range []string{"phase ended", "job ended"} {
+		if !regexp.MustCompile(`the host does not like \[redacted\].*"` + message).MatchString(log.String()) {
+			t.Errorf("%q does not say why: %s", message, &log)
 		}
 	}
 }

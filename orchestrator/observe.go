@@ -99,11 +99,19 @@ func (r *run) observe(name string, do func() error) error {
 	p.Took, p.Code = r.cfg.Now().Sub(p.Begun), codeOf(err)
 	p.Restored += r.restored
 	p.Saved += r.stored
-	r.logger.Debug().Str("phase", name).Dur("took", p.Took).Err(err).Msg("phase ended")
+	r.logger.Debug().Str("phase", name).Dur("took", p.Took).Str("failure", r.words(err)).Msg("phase ended")
 	for _, w := range r.watches {
 		w.Phase(p)
 	}
 	return err
+}
+
+// words are an error's as the worker's log may have them: they can be a git host's, or the agent's. There are none of nil.
+func (r *run) words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return r.scrub.Text(err.Error())
 }
 
 func (r *run) said(b event.Body) {
