@@ -2,11 +2,14 @@ package orchestrator_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ai-coding-worker/ai-coding-worker/gitops"
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 	"github.com/ai-coding-worker/ai-coding-worker/storage/storagetest"
@@ -123,5 +126,36 @@ func TestRestoreBeginsAgain(t *testing.T) {
 	lines = w.mustRun(impatient, w.job(says("x", "true", nil)))
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"storage_error"`) {
 		t.Errorf("without storage the job ended with %s", last)
+	}
+}
+
+// losing is a git whose every clone is the last thing that happens before storage goes away.
+type losing struct {
+	orchestrator.Git
+	lose func()
+}
+
+func (g losing) Clone(
+	ctx context.Context, agent *agentproc.Agent, r gitops.Remote, refs gitops.Refs, dir string, progress func(gitops.Progress),
+) (*gitops.Repo, error) {
+	defer g.lose()
+	return g.Git.Clone(ctx, agent, r, refs, dir, progress)
+}
+
+// TestStorageAwayBeforeTheAgent: nobody works on a branch that no session knows, and nobody waits for storage without end.
+func TestStorageAwayBeforeTheAgent(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer time.AfterFunc(15*time.Second, func() { cancel(orchestrator.ErrAborted) }).Stop()
+	p := says("x", "true", nil)
+	lines, err := w.run(ctx, w.worker(func(cfg *orchestrator.Config) {
+		cfg.Git = losing{cfg.Git, func() { w.store.Set(storagetest.AllAway) }}
+		cfg.SaveTimeout = 500 * time.Millisecond
+	}), w.job(p))
+	if !errors.Is(err, storage.ErrUnavailable) || len(p.Tasks()) > 0 {
+		t.Errorf("Run: %v; the agent ran %d times", err, len(p.Tasks()))
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"code":"storage_error"`) {
+		t.Errorf("the job ended with %s", last)
 	}
 }

@@ -127,13 +127,7 @@ func (r *run) name(ctx context.Context, refs *gitops.Refs) error {
 			return fmt.Errorf("start branch %s: %w", r.branch, err)
 		}
 	}
-	err := r.lease.Update(ctx, func(m *storage.Metadata) {
-		m.SessionName = name
-		if refs != nil {
-			m.GitHub.BaseBranch, m.GitHub.Branch = base, r.branch
-		}
-	})
-	if err != nil {
+	if err := r.keepName(ctx, name, base); err != nil {
 		return err
 	}
 	if m.SessionName == "" {
@@ -141,6 +135,22 @@ func (r *run) name(ctx context.Context, refs *gitops.Refs) error {
 		if refs != nil {
 			r.say(r.branchCreated(base))
 		}
+	}
+	return nil
+}
+
+// keepName stores what a session is called, and its branch, before anybody works on it.
+func (r *run) keepName(ctx context.Context, name, base string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.SaveTimeout, errSaveTimeout)
+	defer cancel()
+	err := r.lease.Update(ctx, func(m *storage.Metadata) {
+		m.SessionName = name
+		if base != "" {
+			m.GitHub.BaseBranch, m.GitHub.Branch = base, r.branch
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("store the session's name: %w", err)
 	}
 	return nil
 }
