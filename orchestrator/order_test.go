@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ai-coding-worker/ai-coding-worker/internal/agentproc/agenttest"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/event"
 	"github.com/ai-coding-worker/ai-coding-worker/internal/secret"
 	"github.com/ai-coding-worker/ai-coding-worker/orchestrator"
@@ -197,6 +198,11 @@ func TestReplaced(t *testing.T) {
 	}
 	if got := w.branches(); len(got) > 0 {
 		t.Errorf("a replaced worker pushed %v", got)
+	}
+	// Where workers share a disk, the successor's workspace is in the same place.
+	look := providertest.Shell("test -d .git")
+	if err := look(t.Context(), providers.Task{Agent: agenttest.Start(t), Dir: p.Tasks()[0].Dir, Home: "/"}); err != nil {
+		t.Errorf("a replaced worker removed the session's workspace: %v", err)
 	}
 }
 

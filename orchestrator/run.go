@@ -215,7 +215,8 @@ func (r *run) giveBack(ctx context.Context) {
 	r.close()
 }
 
-// close leaves nothing behind on this machine: no process, no workspace, no vault, no log.
+// close leaves nothing behind on this machine: no process, no workspace, no vault, no log. But a session that is another
+// worker's by now may have its workspace in the same place, where workers share a disk.
 func (r *run) close() {
 	ctx := context.Background()
 	if r.lease != nil {
@@ -229,7 +230,7 @@ func (r *run) close() {
 	}
 	if r.agent != nil {
 		r.warn(r.agent.KillAll(ctx), "agent not stopped")
-		if r.made {
+		if r.made && (r.lease == nil || r.lease.Err() == nil) {
 			r.warn(r.agent.RemoveAll(ctx, r.workspace), "workspace not removed")
 		}
 		r.warn(r.agent.Close(), "supervisor not stopped")
