@@ -104,12 +104,13 @@ func (r *run) save(ctx context.Context) error {
 	if !r.touched {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.SaveTimeout, errSaveTimeout)
-	defer cancel()
-	ref, err := r.saveSnapshot(ctx)
+	ctx, p, stop := r.patient(ctx)
+	defer stop()
+	ref, err := r.saveSnapshot(ctx, p)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSave, err)
 	}
+	p.moved()
 	r.unnamed = func(m *storage.Metadata) {
 		m.Snapshot = &ref
 		m.Provider, m.ProviderSessionID = r.job.Provider.Info().Name, r.result.SessionID
@@ -125,13 +126,13 @@ func (r *run) save(ctx context.Context) error {
 }
 
 // saveSnapshot tries until ctx ends while storage is away.
-func (r *run) saveSnapshot(ctx context.Context) (snapshot.Ref, error) {
+func (r *run) saveSnapshot(ctx context.Context, p *patience) (snapshot.Ref, error) {
 	include := []string{"checkout"}
 	for _, state := range r.job.Provider.Info().State {
 		include = append(include, path.Join("home", state))
 	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		ref, report, err := r.cfg.Snapshots.Save(ctx, r.agent, r.workspace, include, r.lease.Objects())
+		ref, report, err := r.cfg.Snapshots.Save(ctx, r.agent, r.workspace, include, watched{r.lease.Objects(), p})
 		if err == nil {
 			r.stored += report.Bytes
 			for _, left := range report.Skipped {

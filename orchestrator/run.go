@@ -35,7 +35,8 @@ type run struct {
 	lease *storage.Lease
 	log   *eventlog.Log
 
-	undelivered func() error // what the client's database has not taken
+	told        <-chan struct{} // closed when somebody wants the job to end
+	undelivered func() error    // what the client's database has not taken
 
 	workspace, home, checkout string // absolute
 	made                      bool   // the workspace is this run's
@@ -57,7 +58,7 @@ type run struct {
 
 // start begins a job, or leaves nothing of it.
 func (o *Orchestrator) start(ctx context.Context, job Job) (*run, error) {
-	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now(), undelivered: func() error { return nil }}
+	r := &run{cfg: o.cfg, job: job, id: job.SessionID, begun: o.cfg.Now(), told: ctx.Done(), undelivered: func() error { return nil }}
 	if r.id == "" {
 		r.id = o.cfg.NewID()
 	}

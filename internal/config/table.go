@@ -172,7 +172,7 @@ var table = []entry{
 		notNegative(func(c *Config) *time.Duration { return &c.SessionTTL }),
 	},
 	{
-		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long a restore and the end of a job try to reach storage"},
+		Variable{Name: "SAVE_TIMEOUT", Default: "2m", Doc: "how long a restore and the end of a job try to reach storage. A save that moves on may take longer, unless the job was told to end (abort, SIGTERM)"},
 		positive(func(c *Config) *time.Duration { return &c.SaveTimeout }),
 	},
 	{
