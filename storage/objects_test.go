@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,6 +110,7 @@ func TestSnapshotsOfTheDead(t *testing.T) {
 		l.Close()
 		<-time.After(2 * ttl)
 		next := acquire(t, worker(store, "b", ttl), "s")
+		synctest.Wait() // it has swept up: what it replaces itself goes with its end
 		save(t, next, "new")
 		<-time.After(time.Second)
 		want := append([]string{next.Metadata().Snapshot.Objects[0]}, l.Metadata().Snapshot.Objects...)
