@@ -59,9 +59,17 @@ func (r *Repo) commitAll(ctx context.Context, message string, committing func())
 }
 
 // addAll stages what can be staged and says what cannot: a nested repository without a commit, a file that the agent
-// cannot read.
+// cannot read or git cannot convert.
 func (c checkout) addAll(ctx context.Context) (notes []string, err error) {
 	err = c.unlocked(ctx, func() error { return c.run(ctx, "add", "-A", "--ignore-errors") })
+	if exitCode(err) == gitExitFatal && !vault.RanOut(err) {
+		return c.addEach(ctx, err)
+	}
+	return leftOut(err)
+}
+
+// leftOut tells a git add that left files out from one that failed.
+func leftOut(err error) (notes []string, _ error) {
 	var exit *agentproc.ExitError
 	if errors.As(err, &exit) && exit.Code == gitAddFailed {
 		return complaints(exit.Stderr), nil

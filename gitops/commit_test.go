@@ -75,6 +75,51 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
+// TestFilesThatMakeGitGiveUp has changes of which git add -A stages none, because it cannot convert some.
+func TestFilesThatMakeGitGiveUp(t *testing.T) {
+	tests := map[string]struct {
+		script string
+		bad    []string // in the notes, in this order
+	}{
+		"an encoding": {`printf odd > 'a bad.rc'; mkdir -p deep/er; printf odd > deep/er/bad.rc; printf odd > z.rc`, []string{"a bad.rc", "deep/er/bad.rc", "z.rc"}},
+		"a filter":    {`git config filter.f.clean false; git config filter.f.required true; echo 1 > secret.f`, []string{"secret.f"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.seed(`printf '*.rc working-tree-encoding=UTF-16\n*.f filter=f\n' > .gitattributes; mkdir src; for i in $(seq 40); do echo $i > src/$i; done; echo 1 > gone`)
+			repo := b.clone()
+			b.startBranch(repo, branch)
+			b.sh(`rm gone; echo 2 > src/7; echo new > new; echo 1 > '*.log'
+` + tt.script)
+			c := b.commit(repo, "x")
+			if len(c.Notes) != len(tt.bad) {
+				t.Fatalf("notes: %q", c.Notes)
+			}
+			for i, bad := range tt.bad {
+				if !strings.HasPrefix(c.Notes[i], "not committed: "+bad+": ") {
+					t.Errorf("note: %s", c.Notes[i])
+				}
+			}
+			b.push(repo, c.Hash, branch)
+			if got := b.onHost("diff", "--no-renames", "--name-status", "main", branch); got != "A\t*.log\nD\tgone\nA\tnew\nM\tsrc/7" {
+				t.Errorf("on the host:\n%s", got)
+			}
+		})
+	}
+}
+
+// TestAddThatFailsForNoFile has git give up for a reason that leaving files out does not help against.
+func TestAddThatFailsForNoFile(t *testing.T) {
+	b := newBench(t, someFiles)
+	repo := b.clone()
+	b.startBranch(repo, branch)
+	b.sh("echo 1 > a; echo 1 > b; echo '[' >> .git/config")
+	if _, err := repo.Commit(t.Context(), "x", nil); !errors.Is(err, gitops.ErrBadCheckout) {
+		t.Errorf("commit: %v", err)
+	}
+}
+
 func TestAgentsOwnCommits(t *testing.T) {
 	tests := map[string]struct {
 		script  string
