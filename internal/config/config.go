@@ -229,12 +229,25 @@ func (l *loader) storage() {
 	case endpoint != "" && dir != "":
 		l.problem("%s and %s are both set: sessions are kept in one place, drop one of them", minioEndpoint.Name, storageDir.Name)
 	case endpoint != "":
-		for _, key := range []Variable{minioAccessKey, minioSecretKey} {
-			if l.given(key) == "" {
-				l.problem("%s is needed beside %s (%s is read too); there is no default: a known key is an open door",
-					key.Name, minioEndpoint.Name, key.Alias)
-			}
+		l.minioKeys()
+	}
+}
+
+// knownSecret is what a MinIO without settings takes for its root user's.
+const knownSecret = "minioadmin"
+
+// minioKeys wants keys that strangers do not have.
+func (l *loader) minioKeys() {
+	for _, key := range []Variable{minioAccessKey, minioSecretKey} {
+		if l.given(key) == "" {
+			l.problem("%s is needed beside %s (%s is read too); there is no default: a known key is an open door",
+				key.Name, minioEndpoint.Name, key.Alias)
 		}
+	}
+	at, _, err := net.SplitHostPort(l.cfg.MinIOEndpoint)
+	if err == nil && !loopback(at) && l.given(minioSecretKey) == knownSecret {
+		l.problem("%s is MinIO's own default, which everybody knows, and %s=%s is not this machine: give MinIO a key that others do not have",
+			minioSecretKey.Name, minioEndpoint.Name, at)
 	}
 }
 

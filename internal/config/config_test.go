@@ -131,16 +131,31 @@ func TestMinIOAddress(t *testing.T) {
 
 func TestAliases(t *testing.T) {
 	got, err := config.Load(withMinIO("MINIO_ACCESS_KEY", "", "MINIO_SECRET_KEY", "",
-		"MINIO_ROOT_USER", "minioadmin", "MINIO_ROOT_PASSWORD", "minioadmin", "TMP_DIR", "/tmp/w").get)
+		"MINIO_ROOT_USER", "root", "MINIO_ROOT_PASSWORD", "canary-password", "TMP_DIR", "/tmp/w").get)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.MinIOAccessKey.Reveal() != "minioadmin" || got.MinIOSecretKey.Reveal() != "minioadmin" || got.WorkspaceDir != "/tmp/w" {
+	if got.MinIOAccessKey.Reveal() != "root" || got.MinIOSecretKey.Reveal() != "canary-password" || got.WorkspaceDir != "/tmp/w" {
 		t.Errorf("%q, %q, %q", got.MinIOAccessKey.Reveal(), got.MinIOSecretKey.Reveal(), got.WorkspaceDir)
 	}
 	got, err = config.Load(with("TMP_DIR", "/tmp/w", "WORKSPACE_DIR", "/first").get)
 	if err != nil || got.WorkspaceDir != "/first" {
 		t.Errorf("the alias won: %q, %v", got.WorkspaceDir, err)
+	}
+}
+
+// A store on the network whose key everybody knows is refused; on this machine it is a developer's.
+func TestKnownSecretOfMinIO(t *testing.T) {
+	for _, endpoint := range []string{"minio", "10.0.0.1:9000", "https://s3.example.com"} {
+		_, err := config.Load(withMinIO("MINIO_ENDPOINT", endpoint, "MINIO_SECRET_KEY", "minioadmin").get)
+		if problem := only(t, err); !strings.HasPrefix(problem, "MINIO_SECRET_KEY is MinIO's own default") {
+			t.Errorf("%s: %s", endpoint, problem)
+		}
+	}
+	for _, endpoint := range []string{"localhost", "127.0.0.1:9001", "[::1]:9000"} {
+		if _, err := config.Load(withMinIO("MINIO_ENDPOINT", endpoint, "MINIO_SECRET_KEY", "minioadmin").get); err != nil {
+			t.Errorf("%s: %v", endpoint, err)
+		}
 	}
 }
 

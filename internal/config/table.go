@@ -21,7 +21,7 @@ var (
 	minioEndpoint  = Variable{Name: "MINIO_ENDPOINT", Doc: "MinIO's address: host, host:port or URL"}
 	minioPort      = Variable{Name: "MINIO_PORT", Doc: "MinIO's port; wins over that of `MINIO_ENDPOINT` (without either: 9000, for a URL its scheme's)"}
 	minioAccessKey = Variable{Name: "MINIO_ACCESS_KEY", Alias: "MINIO_ROOT_USER", Doc: "MinIO's access key; no default", Secret: true}
-	minioSecretKey = Variable{Name: "MINIO_SECRET_KEY", Alias: "MINIO_ROOT_PASSWORD", Doc: "MinIO's secret key; no default", Secret: true}
+	minioSecretKey = Variable{Name: "MINIO_SECRET_KEY", Alias: "MINIO_ROOT_PASSWORD", Doc: "MinIO's secret key; no default, and `minioadmin` for a MinIO on this machine only", Secret: true}
 	minioUseSSL    = Variable{Name: "MINIO_USE_SSL", Default: "false", Doc: "talk to MinIO over TLS; an `https` URL says so too"}
 	provider       = Variable{Name: "CODING_ASSISTANT_PROVIDER", Doc: "provider for requests that name none"}
 	credential     = Variable{
