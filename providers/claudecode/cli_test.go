@@ -310,3 +310,29 @@ func TestMaxTurns(t *testing.T) {
 		t.Errorf("usage beside the error: %s", diff)
 	}
 }
+
+// What the agents of the assistant use is a part of what the run used, in tokens as in money.
+func TestAgentOfTheAssistant(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.model.Answer(func(r modeltest.Request) modeltest.Turn {
+		switch {
+		case strings.Contains(r.Text(), "look around"):
+			return modeltest.Turn{Text: "by the agent", Usage: modeltest.Usage{Input: 1000, Output: 100, CacheRead: 7}}
+		case len(r.Results()) == 0:
+			return modeltest.Turn{Calls: []modeltest.Call{{Name: "Task", Input: map[string]any{
+				"description": "helper", "prompt": "look around", "subagent_type": "general-purpose", "run_in_background": false,
+			}}}}
+		default:
+			return modeltest.Turn{Text: "by the assistant"}
+		}
+	})
+	_, result := s.mustRun(t)
+	want := providers.Result{
+		SessionID: result.SessionID, Summary: "by the assistant",
+		Usage: providers.Usage{InputTokens: 2*100 + 1007, OutputTokens: 2*20 + 100, CostUSD: result.Usage.CostUSD},
+	}
+	if diff := cmp.Diff(want, result); diff != "" || len(s.model.Requests()) != 3 {
+		t.Errorf("%d requests; result (-want +got):\n%s", len(s.model.Requests()), diff)
+	}
+}

@@ -3,6 +3,8 @@ package claudecode
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/ai-coding-worker/ai-coding-worker/providers"
 )
 
 // line is what the worker reads of the lines that the CLI prints; of every other member it knows nothing.
@@ -55,6 +57,28 @@ type outcome struct {
 		CacheWrite int64 `json:"cache_creation_input_tokens"`
 	} `json:"usage"`
 	TotalCostUSD float64 `json:"total_cost_usd"`
+
+	// ModelUsage is by model, and has what the agents that the assistant started have used, as the cost has, and Usage has not.
+	ModelUsage map[string]struct {
+		Input      int64 `json:"inputTokens"`
+		Output     int64 `json:"outputTokens"`
+		CacheRead  int64 `json:"cacheReadInputTokens"`
+		CacheWrite int64 `json:"cacheCreationInputTokens"`
+	} `json:"modelUsage"`
+}
+
+// spent is what the run has used.
+func (o outcome) spent() providers.Usage {
+	all := providers.Usage{CostUSD: o.TotalCostUSD}
+	for _, u := range o.ModelUsage {
+		all.InputTokens += u.Input + u.CacheRead + u.CacheWrite
+		all.OutputTokens += u.Output
+	}
+	if len(o.ModelUsage) == 0 {
+		all.InputTokens = o.Usage.Input + o.Usage.CacheRead + o.Usage.CacheWrite
+		all.OutputTokens = o.Usage.Output
+	}
+	return all
 }
 
 // parseLine reads what it can: a line that is not an object, or whose members have other types than expected, is

@@ -45,12 +45,7 @@ func (t *transcript) report() providers.Result {
 	if t.result == nil {
 		return r
 	}
-	usage := t.result.Usage
-	r.Summary = t.result.Result
-	r.Usage = providers.Usage{
-		InputTokens: usage.Input + usage.CacheRead + usage.CacheWrite, OutputTokens: usage.Output,
-		CostUSD: t.result.TotalCostUSD,
-	}
+	r.Summary, r.Usage = t.result.Result, t.result.spent()
 	return r
 }
 
