@@ -1,9 +1,11 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -137,6 +139,21 @@ func TestBusyDoesNotReadTheBody(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
+// The answer waits for no body, not even for a small one that net/http would read first, and ends the connection: where connections
+// are spread over workers, another one can lead to one that is free.
+func TestBusyEndsTheConnectionAtOnce(t *testing.T) {
+	w, _, _, _ := busy(t, newSessions(), httpapi.Timing{}, 1)
+	conn := w.dial("POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusTooManyRequests || !resp.Close || err != nil {
+		t.Errorf("%d, close: %t, %s %v", resp.StatusCode, resp.Close, body, err)
 	}
 }
 

@@ -113,6 +113,11 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if answer.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(answer.RetryAfter))
 	}
+	if answer.Code == event.Busy || answer.Code == event.ShuttingDown {
+		// The next try on this connection would come to this worker again. And net/http reads a small body before it answers
+		// on a connection that goes on.
+		c.Header("Connection", "close")
+	}
 	if answer.Status >= http.StatusInternalServerError {
 		answer.RequestID = c.GetString(requestID)
 		level := zerolog.ErrorLevel
