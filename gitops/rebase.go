@@ -73,6 +73,10 @@ func (r *Repo) onto(ctx context.Context, tip string) error {
 	if !vault.IsHash(tip) {
 		return fmt.Errorf("%w: %.60q is no commit", ErrBadObjects, tip)
 	}
+	// One that the agent left half way would be in the way, and HEAD has what there was of it.
+	if err := r.co.run(ctx, "rebase", "--quit"); exitCode(err) < 0 {
+		return err
+	}
 	rebase := r.co.git("rebase", "-q", "--no-stat", "--no-autostash", "--no-gpg-sign", "--no-verify", "--empty=drop", tip)
 	rebase.Env = append(rebase.Env, "GIT_SEQUENCE_EDITOR=true")
 	err := rebase.Run(ctx)

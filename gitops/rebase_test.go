@@ -67,6 +67,22 @@ func TestRebaseOfTheAgentsOwnCommits(t *testing.T) {
 	}
 }
 
+// TestRebaseAfterTheAgentsOwn has the agent stop in the middle of a rebase of its own.
+func TestRebaseAfterTheAgentsOwn(t *testing.T) {
+	b, repo, _, tip := diverged(t, `git checkout -q -b onto; echo 1 > README.md; git commit -qam onto; git checkout -q -; echo 2 > README.md; git commit -qam mine
+		! git rebase -q onto >/dev/null 2>&1`, map[string]string{"theirs": "1"})
+	hash, err := repo.Rebase(t.Context(), branch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.Push(t.Context(), hash, branch); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.onHost("log", "--format=%s", "-2", branch); got != "ours\nonto" || b.onHost("rev-parse", branch+"~2") != tip {
+		t.Errorf("log on the host:\n%s", got)
+	}
+}
+
 func TestConflict(t *testing.T) {
 	b, repo, c, tip := diverged(t, "echo ours > README.md; echo more > more", map[string]string{"README.md": "theirs\n"})
 	if _, err := repo.Rebase(t.Context(), branch); !errors.Is(err, gitops.ErrConflict) || !strings.Contains(err.Error(), "README.md") {
