@@ -172,7 +172,8 @@ func (r *Repo) fetchNew(ctx context.Context, s state, m *meter) (tip string, err
 	if err := r.toCheckout(ctx, []string{got.Pack}); err != nil {
 		return "", fmt.Errorf("fill the checkout: %w", err)
 	}
-	if err := r.co.run(ctx, "update-ref", "refs/remotes/origin/"+s.branch, got.Head); err != nil {
+	// For the agent only; a ref of its own or the lock of a dead git may be in the way.
+	if err := r.co.run(ctx, "update-ref", "refs/remotes/origin/"+s.branch, got.Head); exitCode(err) < 0 {
 		return "", fmt.Errorf("fill the checkout: %w", err)
 	}
 	return got.Head, nil

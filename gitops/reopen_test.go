@@ -124,6 +124,24 @@ func TestReopenFastForwards(t *testing.T) {
 	}
 }
 
+// TestReopenWhereARefIsInTheWay has the agent keep origin's branch from being told to it.
+func TestReopenWhereARefIsInTheWay(t *testing.T) {
+	for name, script := range map[string]string{
+		"a folder": "git update-ref -d refs/remotes/origin/" + branch + "; git update-ref refs/remotes/origin/" + branch + "/deeper HEAD",
+		"a lock":   "mkdir -p .git/refs/remotes/origin/aicw; : > .git/refs/remotes/origin/" + branch + ".lock",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			session(b)
+			tip := b.hostCommit(branch, map[string]string{"theirs": "1"})
+			b.sh(script)
+			if repo, moved := b.reopen(branch); moved != gitops.MovedForward || repo.Base() != tip {
+				t.Errorf("moved %v, base %s", moved, repo.Base())
+			}
+		})
+	}
+}
+
 func TestReopenAgainstChangedFiles(t *testing.T) {
 	b := newBench(t, someFiles)
 	session(b)
