@@ -147,6 +147,17 @@ func TestMissingBranch(t *testing.T) {
 	}
 }
 
+// TestNoDefaultBranch has the host's HEAD stand for no branch that there is, as where a first push went elsewhere.
+func TestNoDefaultBranch(t *testing.T) {
+	b := newBench(t, someFiles)
+	b.onHost("symbolic-ref", "HEAD", "refs/heads/never-pushed")
+	_, err := b.git.Preflight(t.Context(), b.remote(), "")
+	var missing *gitops.BranchNotFoundError
+	if !errors.As(err, &missing) || !strings.HasSuffix(err.Error(), "no default branch, or one without a commit: name the branch to start from: did you mean main?") {
+		t.Errorf("error: %v", err)
+	}
+}
+
 func TestBranchThatVanishes(t *testing.T) {
 	b := newBench(t, someFiles)
 	b.hostCommit("gone", map[string]string{"x": "1"})

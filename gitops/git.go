@@ -40,12 +40,15 @@ var (
 
 // BranchNotFoundError says that the host has no such branch.
 type BranchNotFoundError struct {
-	Branch string
+	Branch string   // empty: the host's default, which stands for none
 	Near   []string // branches with similar names, the likeliest first
 }
 
 func (e *BranchNotFoundError) Error() string {
 	text := fmt.Sprintf("the branch %q does not exist", e.Branch)
+	if e.Branch == "" {
+		text = "the repository has no default branch, or one without a commit: name the branch to start from"
+	}
 	if len(e.Near) > 0 {
 		text += ": did you mean " + strings.Join(e.Near, ", ") + "?"
 	}

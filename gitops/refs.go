@@ -91,9 +91,6 @@ func (g *Git) Preflight(ctx context.Context, r Remote, branch string) (Refs, err
 		}
 		return refs, nil
 	}
-	if refs.Branch == "" {
-		refs.Branch = "HEAD" // it stands for no branch there: one must be named
-	}
 	if refs.Head = listing.Branches[refs.Branch]; refs.Head == "" {
 		return Refs{}, &BranchNotFoundError{Branch: refs.Branch, Near: near(refs.Branch, listing.Branches)}
 	}
