@@ -31,7 +31,11 @@ func (c *changes) Write(p []byte) (int, error) {
 
 func (c *changes) count(modes []string, path string) {
 	c.files++
-	if len(modes) > 1 && modes[1] == modeGitlink && modes[0] != ":"+modeGitlink && len(c.notes) < maxNotes {
+	switch {
+	case len(modes) < 2 || modes[1] != modeGitlink || len(c.notes) >= maxNotes:
+	case modes[0] == ":"+modeGitlink:
+		c.notes = append(c.notes, fmt.Sprintf("%s is a submodule, and at another commit now: what was committed in it is not pushed", words(path)))
+	default:
 		c.notes = append(c.notes, fmt.Sprintf("%s is a repository of its own: its files are not in the commit", words(path)))
 	}
 }

@@ -116,7 +116,9 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 		return Commit{}, err
 	}
 	c := Commit{Hash: head}
+	aside := r.aside(ctx)
 	if head == r.base {
+		c.Notes = aside
 		return c, nil
 	}
 	known := append([]string{"rev-list", "--count", "--ignore-missing", "HEAD", "--not", "--remotes=origin"}, r.known...)
@@ -137,8 +139,29 @@ func (r *Repo) describe(ctx context.Context) (Commit, error) {
 	if err != nil {
 		return Commit{}, err
 	}
-	c.Files, c.Notes = changed.files, changed.notes
+	c.Files, c.Notes = changed.files, append(changed.notes, aside...)
 	return c, nil
+}
+
+// aside tells of the agent's commits that no push takes along, because they are on branches that it left, or stashed.
+// What cannot be asked is not told.
+func (r *Repo) aside(ctx context.Context) (notes []string) {
+	refs, err := r.co.output(ctx, "for-each-ref", "--no-merged=HEAD", "--count="+strconv.Itoa(maxNotes), "--format=%(refname)", "refs/heads", "refs/stash")
+	if err != nil {
+		return nil
+	}
+	for ref := range strings.FieldsSeq(refs) {
+		args := append([]string{"rev-list", "--count", "--ignore-missing", ref, "--not", "HEAD", "--remotes=origin"}, r.known...)
+		count, err := r.co.output(ctx, args...)
+		switch branch, isBranch := strings.CutPrefix(ref, "refs/heads/"); {
+		case err != nil, count == "0":
+		case isBranch:
+			notes = append(notes, fmt.Sprintf("not pushed: commits on the agent's branch %s (%s): only what it leaves checked out is", words(branch), count))
+		default:
+			notes = append(notes, "not committed: what the agent has put into git's stash")
+		}
+	}
+	return notes
 }
 
 const unrelatedNote = "the agent made a repository of its own: its commits have no history in common with the git host's"

@@ -120,6 +120,50 @@ func TestAddThatFailsForNoFile(t *testing.T) {
 	}
 }
 
+func TestSubmoduleAtAnotherCommit(t *testing.T) {
+	b := newBench(t, nil)
+	b.seed("git init -q lib; git -C lib commit -q --allow-empty -m x")
+	repo := b.clone()
+	b.startBranch(repo, branch)
+	b.sh(fixed + "git init -q lib; git -C lib commit -q --allow-empty -m other")
+	if c := b.commit(repo, "x"); len(c.Notes) != 1 || !strings.HasPrefix(c.Notes[0], "lib is a submodule, and at another commit now") {
+		t.Errorf("commit: %+v", c)
+	}
+}
+
+// TestWorkThatIsLeftAside has the agent end somewhere else than where it has worked.
+func TestWorkThatIsLeftAside(t *testing.T) {
+	tests := map[string]struct {
+		script string
+		want   []string // beginnings of the notes
+		isNew  bool
+	}{
+		"a branch":    {"git checkout -q -b feature; echo 1 > f; git add f; git commit -qm own; git checkout -q -", []string{"not pushed: commits on the agent's branch feature (1)"}, false},
+		"a stash":     {"echo 1 > README.md; git stash -q; echo 2 > other", []string{"not committed: what the agent has put into git's stash"}, true},
+		"taken along": {"git checkout -q -b feature; echo 1 > f; git add f; git commit -qm own; git checkout -q -; git merge -q feature", nil, true},
+		"the host's":  {"git branch old; git checkout -q --orphan fresh; git commit -qm fresh", nil, true},
+		"a stop half way": {`git checkout -q -b onto; echo 1 > README.md; git commit -qam one; git checkout -q -; echo 2 > README.md; git commit -qam two
+			! git rebase -q onto >/dev/null 2>&1`, []string{"not pushed: commits on the agent's branch " + branch + " (1)"}, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, someFiles)
+			repo := b.clone()
+			b.startBranch(repo, branch)
+			b.sh(tt.script)
+			c := b.commit(repo, "x")
+			if c.New != tt.isNew || len(c.Notes) != len(tt.want) {
+				t.Fatalf("commit: %+v", c)
+			}
+			for i, want := range tt.want {
+				if !strings.HasPrefix(c.Notes[i], want) {
+					t.Errorf("note: %s", c.Notes[i])
+				}
+			}
+		})
+	}
+}
+
 func TestAgentsOwnCommits(t *testing.T) {
 	tests := map[string]struct {
 		script  string
