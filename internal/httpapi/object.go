@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,7 +81,7 @@ func (o object) count(key string) int {
 	}
 	n, err := strconv.ParseInt(number.String(), 10, 32)
 	if err != nil || n < 0 {
-		o.refuse(key, "must be a whole number, 0 or more")
+		o.refuse(key, "must be a whole number from 0 to %d", math.MaxInt32)
 	}
 	return int(n)
 }
