@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,29 @@ func TestBranchMovedAgainst(t *testing.T) {
 	}
 	if got := w.git("show", sessionBranch+"-2:more.txt"); got != "more" {
 		t.Errorf("more.txt: %q", got)
+	}
+}
+
+// A host that is away just when the commits are to be put on top of others' is no reason for another branch.
+func TestOutageBeforeTheRebase(t *testing.T) {
+	w := newWorld(t)
+	w.mustRun(w.worker(nil), w.job(says("x", "echo one > page.txt", nil)))
+	p := w.intruded("echo two > ours.txt", map[string]string{"theirs.txt": "theirs\n"})
+	work := p.Edit
+	p.Edit = func(ctx context.Context, task providers.Task) error {
+		w.host.Fail("service=git-upload-pack", githost.Fault{Status: http.StatusBadGateway, Once: true})
+		return work(ctx, task)
+	}
+	lines := w.mustRun(w.worker(nil), w.job(p))
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"push_rejected"`) || !strings.Contains(last, "502") {
+		t.Errorf("the job ended with %s", last)
+	}
+	w.mustRun(w.worker(nil), w.job(says("x", "true", nil)))
+	if got := w.git("log", "--format=%s", "-2", sessionBranch); got != "feat: add a page\nby somebody else" {
+		t.Errorf("the branch:\n%s", got)
+	}
+	if got := w.branches(); !slices.Equal(got, []string{sessionBranch}) {
+		t.Errorf("branches: %v", got)
 	}
 }
 

@@ -188,6 +188,9 @@ const maxRebases = 3
 func (r *run) recoverPush(ctx context.Context) (branch string, err error) {
 	for range maxRebases {
 		hash, err := r.repo.Rebase(ctx, r.branch)
+		if errors.Is(err, gitops.ErrUnreachable) {
+			return "", err // the session's next job can put them on top; another branch would be for good
+		}
 		if err != nil {
 			r.notice("push", "%s has other commits, and this job's cannot be put on top of them: %v", r.branch, err)
 			break
