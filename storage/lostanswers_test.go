@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -214,6 +215,7 @@ func TestSegmentOfAnother(t *testing.T) {
 				}
 				say(t, log, "two")
 				wantError(t, "Flush", l.Flush(t.Context()), storage.ErrReplaced)
+				synctest.Wait() // it may be the shipper that found out, and is about to tell
 				if got := content(t, store, key); got != tampered || !isDone(l) {
 					t.Errorf("replaced %v, segment now %q", isDone(l), got)
 				}

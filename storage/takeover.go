@@ -135,9 +135,10 @@ func (s *Sessions) lostEvent(id string, attempt int) ([]byte, error) {
 }
 
 // sweep deletes what earlier attempts have left and nothing names: snapshots that were never finished or never named, and
-// aborts. Nobody names any of it again, because this worker alone moves the metadata, so it is safe even after a freeze.
+// aborts. Nobody names any of it again, because this worker alone moves the metadata, so it is safe even after a freeze. The
+// snapshot that this attempt began with is left to its last move, however soon another one is named.
 func (l *Lease) sweep() {
-	named := l.Metadata().snapshotObjects()
+	named := l.from.snapshotObjects()
 	var keys []string
 	for _, prefix := range []string{snapshotsKey(l.id), abortsKey(l.id)} {
 		found, err := l.s.listAll(l.ctx, prefix, "")
