@@ -84,6 +84,20 @@ func TestInterruptedWhileAnAgentWorks(t *testing.T) {
 	}
 }
 
+// An agent that cannot reach its model is the assistant's affair; the run is given up when the assistant itself cannot.
+func TestUnreachableForAnAgent(t *testing.T) {
+	trouble := func(thread string) string {
+		return fmt.Sprintf(`{"method":"error","params":{"threadId":%q,"turnId":"t","willRetry":true,"error":{"message":"Reconnecting"}}}`, thread)
+	}
+	const late = "sleep 1; echo '" + fakeResult + "'\n" // longer than the limit
+	s := newFakeStage(t, prints(fakeInit, agentInit, trouble(agentThread))+late)
+	s.mustRun(t)
+	s = newFakeStage(t, prints(fakeInit, trouble(fakeThread))+late)
+	if _, _, err := s.run(t.Context(), nil); !errors.Is(err, providers.ErrNetwork) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 // The real CLI starts an agent and waits for it.
 func TestRealAgent(t *testing.T) {
 	t.Parallel()

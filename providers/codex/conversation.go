@@ -178,7 +178,9 @@ func (c *conversation) notice(l line, m *providers.Message) {
 	case "thread/tokenUsage/updated":
 		c.used(p)
 	case "error":
-		c.trouble(p)
+		if own || p.ThreadID == "" { // how long an agent may try is for the assistant to decide, who waits for it or not
+			c.trouble(p)
+		}
 	case "turn/completed":
 		maps.DeleteFunc(c.tools, func(_, thread string) bool { return thread == p.ThreadID })
 		if own {
