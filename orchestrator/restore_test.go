@@ -79,23 +79,37 @@ func TestSessionWithoutItsFiles(t *testing.T) {
 	}
 }
 
+// afterSave does something when the phase save is over.
+type afterSave struct {
+	witness
+	do func()
+}
+
+func (a *afterSave) Watch(orchestrator.JobInfo) orchestrator.Watch { return a }
+
+func (a *afterSave) Phase(p orchestrator.Phase) {
+	if p.Name == "save" {
+		a.do()
+	}
+}
+
 // TestSnapshotThatCouldNotBeNamed in time is the session's all the same, if storage is back for the job's last move.
 func TestSnapshotThatCouldNotBeNamed(t *testing.T) {
 	w := newWorld(t)
-	const timeout = 3 * time.Second
-	var back time.Time
+	stored := false
 	w.store.Set(func(op storagetest.Op) storagetest.Outcome {
-		if op.Name == "Put" {
-			back = time.Now().Add(timeout * 3 / 2)
-		}
-		if strings.HasSuffix(op.Key, ".session-metadata.json") && time.Now().Before(back) {
+		stored = stored || op.Name == "Put"
+		if stored && strings.HasSuffix(op.Key, ".session-metadata.json") {
 			return storagetest.Away
 		}
 		return storagetest.Served
 	})
 	job := w.job(says("x", "echo one > page.txt", nil))
 	job.Repo = nil
-	lines := w.mustRun(w.worker(func(cfg *orchestrator.Config) { cfg.SaveTimeout = timeout }), job)
+	lines := w.mustRun(w.worker(func(cfg *orchestrator.Config) {
+		cfg.SaveTimeout = 5 * time.Second
+		cfg.Observers = []orchestrator.Observer{&afterSave{do: func() { w.store.Set(nil) }}}
+	}), job)
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"storage_error"`) {
 		t.Errorf("the job ended with %s", last)
 	}
