@@ -81,8 +81,13 @@ func clean(t *testing.T, where string, text []byte) {
 // TestPrune: the volumes of ended tasks can be removed, and those of running ones stay.
 func TestPrune(t *testing.T) {
 	scaled(t, 1)
-	start(t, "", "true").completed()
-	eventually(t, "a worker runs again", time.Minute, func() bool { return len(containers(t, workers)) == 1 })
+	j := start(t, "", "true")
+	ended := container(t, j)
+	j.completed()
+	eventually(t, "another worker runs", time.Minute, func() bool {
+		running := containers(t, workers)
+		return len(running) == 1 && !strings.HasPrefix(ended, running[0])
+	})
 	docker(t, "container", "prune", "--force", "--filter", "label=com.docker.swarm.service.name="+workers)
 	if out, err := exec.CommandContext(t.Context(), "../../scripts/prune.sh").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
