@@ -226,9 +226,27 @@ func (r *run) hold(ctx context.Context) error {
 	return nil
 }
 
+// errPushTimeout ends a push that takes too long.
+var errPushTimeout = errors.New("the git host did not take it in time")
+
+// pushing bounds a push: a large one may take its time on a slow line, as long as nobody waits for the worker to go.
+func (r *run) pushing(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	tooLong := func() { cancel(errPushTimeout) }
+	most := time.AfterFunc(r.cfg.PushTimeout, tooLong)
+	go func() {
+		select {
+		case <-r.told:
+			time.AfterFunc(r.cfg.EndTimeout, tooLong)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { most.Stop(); cancel(nil) }
+}
+
 func (r *run) pushBy(ctx context.Context, push func(context.Context) (branch string, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.EndTimeout)
-	defer cancel()
+	ctx, stop := r.pushing(ctx)
+	defer stop()
 	r.say(event.CommitProgress{Stage: event.StagePushing, Message: "Pushing to " + r.branch, Branch: r.branch, CommitHash: r.commit.Hash})
 	branch, err := push(ctx)
 	if err != nil {

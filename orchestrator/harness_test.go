@@ -75,7 +75,7 @@ func (w *world) worker(change func(*orchestrator.Config)) *orchestrator.Orchestr
 		},
 		GitToken:     func(string) secret.String { return secret.String{} },
 		BranchPrefix: "aicw", ContainerID: "box",
-		SaveTimeout: 20 * time.Second, EndTimeout: 20 * time.Second,
+		SaveTimeout: 20 * time.Second, PushTimeout: 20 * time.Second, EndTimeout: 20 * time.Second,
 		Now: time.Now, NewID: func() string { return "session-0123456789" }, Log: zerolog.Nop(),
 	}
 	if change != nil {

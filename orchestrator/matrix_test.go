@@ -129,7 +129,7 @@ func (c *cell) run(t *testing.T) string {
 	quick := func(cfg *orchestrator.Config) {
 		cfg.Sessions, cfg.SaveTimeout = sessions, 2*time.Second
 		if strings.HasPrefix(c.end, "storage") { // which is waited for as long as that
-			cfg.EndTimeout = 8 * time.Second
+			cfg.PushTimeout, cfg.EndTimeout = 8*time.Second, 8*time.Second
 		}
 	}
 	c.w.mustRun(c.w.worker(quick), c.w.job(says("before", "echo one > page.txt", nil)))

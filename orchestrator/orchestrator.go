@@ -36,7 +36,7 @@ type Sink interface {
 	Follow(ctx context.Context, session string, token secret.String, log *eventlog.Log) (undelivered func() error)
 }
 
-// Config is what an Orchestrator works with; every field but the intervals, Secrets, Database and Observers is needed.
+// Config is what an Orchestrator works with; every field but JobTimeout, IdleTimeout, Secrets, Database and Observers is needed.
 type Config struct {
 	Sessions     Sessions
 	Git          Git
@@ -53,7 +53,8 @@ type Config struct {
 	JobTimeout   time.Duration // of start to assist; 0: none
 	IdleTimeout  time.Duration // of an agent that prints nothing while no tool of it runs; 0: none
 	SaveTimeout  time.Duration // how long a restore and the end of a run try to reach storage
-	EndTimeout   time.Duration // bounds the commit, and then the push
+	PushTimeout  time.Duration // bounds the push
+	EndTimeout   time.Duration // bounds the commit, and what is left of the push once somebody wants the job to end
 	Now          func() time.Time
 	NewID        func() string
 	Log          zerolog.Logger

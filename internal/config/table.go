@@ -120,7 +120,7 @@ var table = []entry{
 		list(func(c *Config) *[]string { return &c.GitAllowedHosts }, checkGlob),
 	},
 	{
-		Variable{Name: "GIT_TIMEOUT", Default: "10m", Doc: "longest clone, and longest fetch for a resume"},
+		Variable{Name: "GIT_TIMEOUT", Default: "10m", Doc: "longest clone, longest fetch for a resume, and longest push of a job that nobody told to end"},
 		positive(func(c *Config) *time.Duration { return &c.GitTimeout }),
 	},
 	{

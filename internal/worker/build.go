@@ -24,7 +24,7 @@ import (
 	"github.com/ai-coding-worker/ai-coding-worker/storage"
 )
 
-// endTimeout bounds a commit, and then a push, of a run that is over.
+// endTimeout bounds the commit of a run that is over, and the push of one that was told to end.
 const endTimeout = 2 * time.Minute
 
 // parts are what lives as long as the worker.
@@ -93,7 +93,8 @@ func build(
 		Agents:   agents,
 		Secrets:  append([]secret.String{cfg.MinIOAccessKey, cfg.MinIOSecretKey, cfg.Credential, cfg.GitHubToken}, cfg.APIKeys...),
 		GitToken: ownToken(cfg.GitHubToken, cfg.GitTokenHosts), Database: sink, Observers: observers, BranchPrefix: cfg.BranchPrefix, ContainerID: container,
-		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout, EndTimeout: endTimeout,
+		JobTimeout: cfg.JobTimeout, IdleTimeout: cfg.IdleTimeout, SaveTimeout: cfg.SaveTimeout,
+		PushTimeout: cfg.GitTimeout, EndTimeout: endTimeout,
 		Now: time.Now, NewID: uuid.NewString, Log: opts.Log,
 	})
 	p.server = httpapi.New(httpapi.Config{
