@@ -234,9 +234,6 @@ func TestRefusals(t *testing.T) {
 			if _, err = b.git.Clone(t.Context(), b.agent, b.remote(), refs, b.dir, nil); !errors.Is(err, tt.want) {
 				t.Errorf("clone: %v", err)
 			}
-			if err := b.git.CheckPush(t.Context(), b.remote()); !errors.Is(err, tt.want) {
-				t.Errorf("push check: %v", err)
-			}
 			if left, err := os.ReadDir(b.state); err != nil || len(left) > 0 {
 				t.Errorf("a failed clone left %v, %v", left, err)
 			}
@@ -392,7 +389,7 @@ func TestBlockedAddresses(t *testing.T) {
 		t.Errorf("the host was asked: %+v", got)
 	}
 	for _, name := range []string{"127.0.0.1", "localhost", "[::1]"} {
-		err := strict.CheckPush(t.Context(), gitops.Remote{URL: "http://" + name + ":" + port + "/owner/repo.git"})
+		_, err := strict.Preflight(t.Context(), gitops.Remote{URL: "http://" + name + ":" + port + "/owner/repo.git"}, "")
 		if !errors.Is(err, gitops.ErrBlockedAddress) {
 			t.Errorf("%s: %v", name, err)
 		}

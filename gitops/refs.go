@@ -97,15 +97,6 @@ func (g *Git) Preflight(ctx context.Context, r Remote, branch string) (Refs, err
 	return refs, nil
 }
 
-// CheckPush asks the host whether the token may push at all; nothing is changed. That a push is accepted later it does
-// not promise: hooks and protected branches speak only then.
-func (g *Git) CheckPush(ctx context.Context, r Remote) error {
-	limited, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	_, _, err := g.client.OpenPush(limited, r)
-	return timely(ctx, err)
-}
-
 func (g *Git) list(ctx context.Context, r Remote) (remote.Listing, error) {
 	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
