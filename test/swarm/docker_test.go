@@ -44,18 +44,18 @@ func soon(within time.Duration, holds func() bool) bool {
 	return true
 }
 
-// scale changes the number of workers, and waits until Swarm means to run that many, for a second on end: a worker between two
-// jobs does not count. It asks again where that does not come: Swarm keeps a worker whose task ends while it is to be removed.
+// scale changes the number of workers, and waits until Swarm means to run that many, for two seconds on end. It asks again
+// where that does not come: Swarm keeps a worker whose task ends while it is to be removed.
 func scale(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("Swarm means to run %d workers", n), time.Minute, func() bool {
 		docker(t, "service", "scale", "--detach", workers+"="+strconv.Itoa(n))
 		steady := 0
-		return soon(5*time.Second, func() bool {
+		return soon(8*time.Second, func() bool {
 			if steady++; len(wanted(t)) != n {
 				steady = 0
 			}
-			return steady == 5
+			return steady == 10
 		})
 	})
 }
@@ -67,10 +67,10 @@ func scaled(t *testing.T, n int) {
 	eventually(t, strconv.Itoa(n)+" workers run", 3*time.Minute, func() bool { return len(containers(t, workers)) == n })
 }
 
-// wanted are the tasks that Swarm means to run.
+// wanted are the tasks that Swarm means to run, also those that are to follow one that ends.
 func wanted(t *testing.T) []string {
 	t.Helper()
-	return strings.Fields(docker(t, "service", "ps", "-q", "--filter", "desired-state=running", workers))
+	return strings.Fields(docker(t, "service", "ps", "-q", "--filter", "desired-state=running", "--filter", "desired-state=ready", workers))
 }
 
 // containers are the IDs of a service's running containers.
