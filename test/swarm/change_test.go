@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,6 +20,12 @@ func occupied(t *testing.T, n int, repo string) (jobs []*job, release func()) {
 	t.Helper()
 	repository(t, repo)
 	gate := "GATE-" + strings.ReplaceAll(repo, "/", "-")
+	release = sync.OnceFunc(func() {
+		if _, err := fleet.git.Git(repo, "branch", gate, "HEAD"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(release) // of a test that has failed: the next one needs the workers
 	for i := range n {
 		request := fmt.Sprintf("echo running; until git ls-remote %s 2>/dev/null | grep -q %s; do sleep 1; done; echo %d > proof.txt",
 			fleet.git.CloneURL(repo), gate, i)
@@ -27,11 +34,7 @@ func occupied(t *testing.T, n int, repo string) (jobs []*job, release func()) {
 	for _, j := range jobs {
 		j.until("running")
 	}
-	return jobs, func() {
-		if _, err := fleet.git.Git(repo, "branch", gate, "HEAD"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return jobs, release
 }
 
 // unharmed waits for the jobs' good ends, with their work on the branch and in the container in which they began.
