@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +25,7 @@ type unpacker struct {
 	made   []directory     // in order, parents first
 	dirs   map[string]bool // their paths
 	open   *os.Root        // the parent of the last entry, at path
+	at     *os.File        // the same, for what os.Root would do in more system calls
 	path   string
 	buf    []byte
 	done   unpacked
@@ -69,7 +69,7 @@ func (u *unpacker) put(r io.Reader, h *tar.Header, dir *os.Root, name, base stri
 	case tar.TypeDir:
 		return u.directory(h, dir, name, base)
 	case tar.TypeReg:
-		return u.file(r, h, dir, base)
+		return u.file(r, h, base)
 	case tar.TypeSymlink:
 		return u.symlink(h, dir, base)
 	case tar.TypeLink:
@@ -82,11 +82,8 @@ func (u *unpacker) put(r io.Reader, h *tar.Header, dir *os.Root, name, base stri
 // enter opens the directory of an entry. The last one stays open: most entries lie beside the one before.
 func (u *unpacker) enter(name string) (*os.Root, string, error) {
 	parent, base := path.Split(name)
-	parent = strings.TrimSuffix(parent, "/")
-	if parent == "" {
-		return u.root, base, nil
-	}
-	if !u.dirs[parent] {
+	parent = path.Clean(parent)
+	if parent != "." && !u.dirs[parent] {
 		return nil, "", corrupt("%s lies in no directory of the archive", shown(name))
 	}
 	if u.open != nil && u.path == parent {
@@ -97,14 +94,20 @@ func (u *unpacker) enter(name string) (*os.Root, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("open %s: %w", shown(parent), err)
 	}
-	u.open, u.path = dir, parent
+	at, err := dir.Open(".")
+	if err != nil {
+		closeQuietly(dir)
+		return nil, "", fmt.Errorf("open %s: %w", shown(parent), err)
+	}
+	u.open, u.at, u.path = dir, at, parent
 	return dir, base, nil
 }
 
 func (u *unpacker) leave() {
 	if u.open != nil {
+		closeQuietly(u.at)
 		closeQuietly(u.open)
-		u.open = nil
+		u.open, u.at = nil, nil
 	}
 }
 
@@ -126,20 +129,40 @@ func (u *unpacker) directory(h *tar.Header, dir *os.Root, name, base string) err
 	return nil
 }
 
-func (u *unpacker) file(r io.Reader, h *tar.Header, dir *os.Root, base string) error {
+func (u *unpacker) file(r io.Reader, h *tar.Header, base string) error {
 	if h.Size > u.limits.Bytes-u.done.Bytes {
 		return corrupt("over the limit of %d bytes", u.limits.Bytes)
 	}
-	f, err := dir.OpenFile(base, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	fd, err := unix.Openat(int(u.at.Fd()), base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, uint32(mode(h)))
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "create", Path: base, Err: err}
 	}
-	if err := errors.Join(u.content(f, r, h.Size), f.Chmod(mode(h)), f.Close()); err != nil {
+	f := os.NewFile(uintptr(fd), base)
+	if err := errors.Join(u.content(f, r, h.Size), chmod(f, mode(h)), f.Close()); err != nil {
 		return err
 	}
 	u.done.Files++
 	u.done.Bytes += h.Size
-	return dir.Chtimes(base, time.Time{}, h.ModTime)
+	return u.setTime(base, h)
+}
+
+// chmod gives a new file what the umask has kept from its mode.
+func chmod(f *os.File, mode fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode() == mode {
+		return err
+	}
+	return f.Chmod(mode)
+}
+
+// setTime sets the time of an entry of the open directory; that of a symlink itself.
+func (u *unpacker) setTime(base string, h *tar.Header) error {
+	mtime, err := unix.TimeToTimespec(h.ModTime)
+	if err != nil {
+		return corrupt("%w", err)
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
+	return unix.UtimesNanoAt(int(u.at.Fd()), base, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // content writes size bytes of r, and leaves holes where there are only zeros.
@@ -171,17 +194,7 @@ func (u *unpacker) symlink(h *tar.Header, dir *os.Root, base string) error {
 	if err := dir.Symlink(h.Linkname, base); err != nil {
 		return err
 	}
-	at, err := dir.Open(".")
-	if err != nil {
-		return err
-	}
-	defer closeQuietly(at)
-	mtime, err := unix.TimeToTimespec(h.ModTime)
-	if err != nil {
-		return corrupt("%w", err)
-	}
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
-	return unix.UtimesNanoAt(int(at.Fd()), base, times, unix.AT_SYMLINK_NOFOLLOW)
+	return u.setTime(base, h)
 }
 
 // link gives a file of the archive one more name. Its directory may be any of the archive's, so both are named from the root.
