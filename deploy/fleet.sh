@@ -199,5 +199,7 @@ tell_request() {
 		    -H "Content-Type: application/json" \\
 		    -d '{"userRequest": "Create a hello world function", "codingAssistantProvider": "ClaudeAgentSDK",
 		         "codingAssistantAuthentication": "sk-ant-..."}'
+
+		aicw does the same with AICW_SERVER=$front and that key as AICW_API_KEY.
 	TEXT
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/ai-coding-worker/ai-coding-worker/internal/client"
@@ -43,7 +44,10 @@ var given = map[string]string{
 // advice is what a worker's answer leaves unsaid, because it does not know this program.
 func advice(err error) string {
 	answer, ok := errors.AsType[*client.APIError](err)
+	_, unreached := errors.AsType[*net.OpError](err)
 	switch {
+	case !ok && unreached && errors.Is(err, client.ErrUnavailable):
+		return "; --server or AICW_SERVER says where the workers are"
 	case !ok:
 		return ""
 	case answer.Status == http.StatusUnauthorized:

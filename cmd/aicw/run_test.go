@@ -93,8 +93,8 @@ func TestNoServer(t *testing.T) {
 	f := startFake(t, nil)
 	f.Close()
 	got := aicw(t, f.URL, call{args: []string{"run", "x"}})
-	if got.status != exitUnavailable || !strings.Contains(got.stdout, "again in 1 s") {
-		t.Errorf("status %d\n%s", got.status, got.stdout)
+	if got.status != exitUnavailable || !strings.Contains(got.stdout, "again in 1 s") || !strings.Contains(got.stderr, "AICW_SERVER") {
+		t.Errorf("status %d\n%s%s", got.status, got.stdout, got.stderr)
 	}
 }
 

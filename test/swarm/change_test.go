@@ -191,6 +191,7 @@ func TestDeployAgain(t *testing.T) {
 		t.Errorf("redeploy.sh with the image that runs: status %d\n%s", status, out)
 	}
 	_, request, _ := strings.Cut(string(said), "  curl ")
+	request, _, _ = strings.Cut(request, "\n\n")
 	request = strings.NewReplacer("ClaudeAgentSDK", "script", "Create a hello world function", "true").Replace("curl " + request)
 	if out, err := exec.CommandContext(t.Context(), "sh", "-c", request).CombinedOutput(); err != nil || !strings.Contains(string(out), `"type":"completed"`) {
 		t.Errorf("the printed request: %v\n%s\n%s", err, request, out)
