@@ -237,9 +237,11 @@ func (r *run) pushing(parent context.Context) (context.Context, func()) {
 	go func() {
 		select {
 		case <-r.told:
-			time.AfterFunc(r.cfg.EndTimeout, tooLong)
+		case <-r.lease.Aborted():
 		case <-ctx.Done():
+			return
 		}
+		time.AfterFunc(r.cfg.EndTimeout, tooLong)
 	}()
 	return ctx, func() { most.Stop(); cancel(nil) }
 }

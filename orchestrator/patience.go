@@ -12,9 +12,9 @@ import (
 // patience is with storage that takes a snapshot: it ends when nothing more of the archive was taken for SaveTimeout, however
 // long that takes in all. Once somebody wants the job to end it is not renewed: the push comes after the save.
 type patience struct {
-	after time.Duration
-	told  <-chan struct{}
-	timer *time.Timer
+	after         time.Duration
+	told, aborted <-chan struct{}
+	timer         *time.Timer
 
 	mu       sync.Mutex
 	furthest int64 // bytes of the archive that any attempt came to
@@ -23,7 +23,7 @@ type patience struct {
 // patient makes a context that ends when patience does.
 func (r *run) patient(parent context.Context) (context.Context, *patience, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	p := &patience{after: r.cfg.SaveTimeout, told: r.told}
+	p := &patience{after: r.cfg.SaveTimeout, told: r.told, aborted: r.lease.Aborted()}
 	p.timer = time.AfterFunc(p.after, func() { cancel(errSaveTimeout) })
 	return ctx, p, func() { p.timer.Stop(); cancel(nil) }
 }
@@ -32,6 +32,7 @@ func (r *run) patient(parent context.Context) (context.Context, *patience, func(
 func (p *patience) moved() {
 	select {
 	case <-p.told:
+	case <-p.aborted:
 	default:
 		p.timer.Reset(p.after)
 	}

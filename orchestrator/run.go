@@ -35,7 +35,7 @@ type run struct {
 	lease *storage.Lease
 	log   *eventlog.Log
 
-	told        <-chan struct{} // closed when somebody wants the job to end
+	told        <-chan struct{} // closed when somebody wants the job to end; by an abort on another worker it is not
 	undelivered func() error    // what the client's database has not taken
 
 	workspace, home, checkout string // absolute

@@ -44,16 +44,29 @@ func TestSlowStorage(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancelCause(t.Context())
-	p := says("x", "", nil)
-	p.Edit = func(ctx context.Context, task providers.Task) error {
-		cancel(orchestrator.ErrShutdown)
-		return context.Cause(ctx)
-	}
-	lines, err := w.run(ctx, impatient, w.job(p))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if last := lines[len(lines)-1]; !strings.Contains(last, `"code":"shutting_down"`) || !strings.Contains(strings.Join(lines, "\n"), "storage did not answer in time") {
-		t.Errorf("the job ended after %s", strings.Join(lines, "\n"))
+	for _, end := range []struct {
+		code string
+		tell func()
+	}{
+		{"aborted", func() { // by way of another worker
+			if _, err := w.sessions().RequestAbort(t.Context(), "site"); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"shutting_down", func() { cancel(orchestrator.ErrShutdown) }},
+	} {
+		p := says("x", "", nil)
+		p.Edit = func(ctx context.Context, _ providers.Task) error {
+			end.tell()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		lines, err := w.run(ctx, impatient, w.job(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := lines[len(lines)-1]; !strings.Contains(last, `"code":"`+end.code+`"`) || !strings.Contains(strings.Join(lines, "\n"), "storage did not answer in time") {
+			t.Errorf("%s: the job ended after %s", end.code, strings.Join(lines, "\n"))
+		}
 	}
 }
