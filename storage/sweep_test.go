@@ -87,6 +87,16 @@ func (r reading) Get(ctx context.Context, key string) (io.ReadCloser, storage.In
 	return body, info, err
 }
 
+// sweptUnder is a worker that finds the session s used by another one when it has read so often.
+func sweptUnder(t *testing.T, store storage.Store, other *storage.Sessions, moment int) *storage.Sessions {
+	gets := 0
+	return worker(reading{store, func(string) {
+		if gets++; gets == moment {
+			used(t, other, "s")
+		}
+	}}, "b", ttl)
+}
+
 // TestSweepSparesWhatIsResumedMeanwhile, at whichever moment of the sweep it is, and however short the job.
 func TestSweepSparesWhatIsResumedMeanwhile(t *testing.T) {
 	for moment := 1; moment <= 2; moment++ {
@@ -94,12 +104,7 @@ func TestSweepSparesWhatIsResumedMeanwhile(t *testing.T) {
 			a := worker(store, "a", ttl)
 			used(t, a, "s")
 			<-time.After(week + time.Second)
-			gets := 0
-			b := worker(reading{store, func(string) {
-				if gets++; gets == moment {
-					used(t, a, "s")
-				}
-			}}, "b", ttl)
+			b := sweptUnder(t, store, a, moment)
 			if removed, _ := sweepAll(t, b, 10, week); removed != 0 {
 				t.Errorf("resumed after reading %d, and swept", moment)
 			}
@@ -125,12 +130,7 @@ func TestSweepRemovesTombstones(t *testing.T) {
 				t.Errorf("left after 23 hours: %q", left)
 			}
 			<-time.After(2 * time.Hour)
-			gets := 0
-			b := worker(reading{store, func(string) {
-				if gets++; gets == moment {
-					used(t, a, "s")
-				}
-			}}, "b", ttl)
+			b := sweptUnder(t, store, a, moment)
 			if removed, _ := sweepAll(t, b, 10, week); removed != 0 {
 				t.Errorf("%d sessions were swept", removed)
 			}

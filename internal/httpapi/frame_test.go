@@ -32,16 +32,22 @@ func (c recorded) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Every frame is in one write to the socket, larger ones than net/http's own buffer included: a client that looks at each
-// read of its own sees whole frames.
-func TestFramesAreSentInOnePiece(t *testing.T) {
+// recorded is a worker whose writes to its sockets are kept.
+func recorded(t *testing.T) (*worker, *runner, *recorder) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wire := &recorder{Listener: ln}
 	r := newRunner(t)
-	w := serveOn(t, config(t, r, newSessions()), wire)
+	return serveOn(t, config(t, r, newSessions()), wire), r, wire
+}
+
+// Every frame is in one write to the socket, larger ones than net/http's own buffer included: a client that looks at each
+// read of its own sees whole frames.
+func TestFramesAreSentInOnePiece(t *testing.T) {
+	w, r, wire := recorded(t)
 	posted := make(chan *stream, 1)
 	go func() { posted <- w.stream("POST", "/execute", minimal) }()
 	run := r.next()
@@ -78,13 +84,7 @@ func TestFramesAreSentInOnePiece(t *testing.T) {
 
 // Frames that are on their way together go together, and in bounded pieces.
 func TestSmallFramesGoTogether(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wire := &recorder{Listener: ln}
-	r := newRunner(t)
-	w := serveOn(t, config(t, r, newSessions()), wire)
+	w, r, wire := recorded(t)
 	go func() {
 		run := r.next()
 		log := run.begin("s", 1)
