@@ -32,8 +32,8 @@ func (c recorded) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// recorded is a worker whose writes to its sockets are kept.
-func recorded(t *testing.T) (*worker, *runner, *recorder) {
+// overheard is a worker whose writes to its sockets are kept.
+func overheard(t *testing.T) (*worker, *runner, *recorder) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +47,7 @@ func recorded(t *testing.T) (*worker, *runner, *recorder) {
 // Every frame is in one write to the socket, larger ones than net/http's own buffer included: a client that looks at each
 // read of its own sees whole frames.
 func TestFramesAreSentInOnePiece(t *testing.T) {
-	w, r, wire := recorded(t)
+	w, r, wire := overheard(t)
 	posted := make(chan *stream, 1)
 	go func() { posted <- w.stream("POST", "/execute", minimal) }()
 	run := r.next()
@@ -84,7 +84,7 @@ func TestFramesAreSentInOnePiece(t *testing.T) {
 
 // Frames that are on their way together go together, and in bounded pieces.
 func TestSmallFramesGoTogether(t *testing.T) {
-	w, r, wire := recorded(t)
+	w, r, wire := overheard(t)
 	go func() {
 		run := r.next()
 		log := run.begin("s", 1)
