@@ -172,11 +172,15 @@ func (r *run) assist(ctx context.Context) error {
 		r.result.SessionID = m.ProviderSessionID
 	}
 	r.notice("assist", "Starting %s", r.job.Provider.Info().Name)
+	refused := r.agent.RefusedProcesses()
 	err := r.provide(ctx)
 	if errors.Is(err, providers.ErrSessionNotFound) && r.result.SessionID != "" && ctx.Err() == nil {
 		r.notice("assist", "The assistant's conversation is gone: starting a new one on the session's files")
 		r.result.SessionID = ""
 		err = r.provide(ctx)
+	}
+	if r.agent.RefusedProcesses() > refused { // some assistants and scripts go on all the same
+		r.notice("assist", "The agent had as many processes as this worker may have: some of its commands were not started")
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errProvider, err)

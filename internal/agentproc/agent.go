@@ -38,7 +38,9 @@ type Config struct {
 	// MemoryEvents are files in which the kernel counts its kills for want of memory, as memory.events and memory.oom_control
 	// of a cgroup do; the first that can be read is. nil: those of this process's cgroup.
 	MemoryEvents []string
-	Path         string // PATH of the commands, and where they are looked for; empty: DefaultPath
+	// ProcessEvents are files as pids.events of a cgroup, in which the kernel counts the processes that it refuses to start; as above.
+	ProcessEvents []string
+	Path          string // PATH of the commands, and where they are looked for; empty: DefaultPath
 }
 
 // Agent starts commands under the agent's uid. It is safe for concurrent use.
@@ -64,6 +66,9 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	if cfg.MemoryEvents == nil {
 		cfg.MemoryEvents = ownMemoryEvents()
+	}
+	if cfg.ProcessEvents == nil {
+		cfg.ProcessEvents = ownProcessEvents()
 	}
 	a := &Agent{cfg: cfg, uid: os.Geteuid(), calls: newCalls(), ended: make(chan struct{})}
 	var args []string

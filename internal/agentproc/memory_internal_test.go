@@ -14,7 +14,7 @@ func TestMemoryEvents(t *testing.T) {
 		"3:hugetlb,memory:/a:b\n": {"/sys/fs/cgroup/memory/a:b/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"},
 		"":                        nil,
 	} {
-		if got := memoryEvents(table); !slices.Equal(got, want) {
+		if got := counters(table, "memory", "memory.events", "memory.oom_control"); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", table, got, want)
 		}
 	}

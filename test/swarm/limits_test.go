@@ -12,10 +12,10 @@ import (
 // TestGreedyAgents: an agent that takes all there is of something ends its own job, in words; the worker lives to tell, and the
 // next job finds a worker.
 func TestGreedyAgents(t *testing.T) {
-	for _, greedy := range []struct{ name, script, code, words string }{
-		{"memory", `echo running; exec 2>&1; tail -c +1 /dev/zero | tail`, "out_of_memory", "memory ran out"},
-		{"workspace full", `echo running; cat /dev/zero > full`, "internal_error", "disk of the workspaces is full"},
-		{"fork bomb", `echo running; bomb() { bomb | bomb & }; bomb; sleep 8`, "", ""}, // ends with the job, which its own commands may not notice
+	for _, greedy := range []struct{ name, script, code, words, notice string }{
+		{"memory", `echo running; exec 2>&1; tail -c +1 /dev/zero | tail`, "out_of_memory", "memory ran out", ""},
+		{"workspace full", `echo running; cat /dev/zero > full`, "internal_error", "disk of the workspaces is full", ""},
+		{"fork bomb", `echo running; bomb() { bomb | bomb & }; bomb; sleep 8`, "", "", "as many processes as this worker may have"}, // which the job's own commands may not notice
 	} {
 		t.Run(greedy.name, func(t *testing.T) {
 			scaled(t, 1)
@@ -27,6 +27,9 @@ func TestGreedyAgents(t *testing.T) {
 			t.Logf("%s: %v", greedy.name, last)
 			if words := fmt.Sprint(last["error"]); greedy.code != "" && last["code"] != greedy.code || !strings.Contains(words, greedy.words) {
 				t.Errorf("want the code %s and %q:\n%s", greedy.code, greedy.words, j)
+			}
+			if !strings.Contains(j.String(), greedy.notice) {
+				t.Errorf("%q is not said:\n%s", greedy.notice, j)
 			}
 			if n := strings.Count(j.String(), `"type":"connected"`); n != 1 || last["code"] == "worker_lost" {
 				t.Errorf("the worker did not tell the end itself:\n%s", j)
